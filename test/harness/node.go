@@ -1,0 +1,185 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// startLimit bounds the time from exec to the first healthy answer.
+	startLimit = 20 * time.Second
+	// stopLimit bounds the time a server may need to stop after SIGTERM.
+	stopLimit = 15 * time.Second
+)
+
+// Options say how a node differs from the plain one. The zero value is a fresh node with defaults.
+type Options struct {
+	Binary string   // the executable; empty means the server under test
+	Dir    string   // the data directory; empty means a new one
+	Args   []string // more flags, after the harness's own
+	Env    []string // more environment
+	// Prefix is put before the command line, such as prlimit and its arguments.
+	Prefix []string
+}
+
+// Node is one server process and the directory it works on. It can be killed and started again.
+type Node struct {
+	Dir        string      // data directory
+	ClientAddr string      // host:port of gRPC and HTTP
+	PeerAddr   string      // host:port for other members
+	Log        *Transcript // both output streams, of all starts
+
+	t    testing.TB
+	opt  Options
+	proc *Proc
+}
+
+// Start builds the binaries if needed, starts a node and waits until it serves. The node ends with the test.
+func Start(t testing.TB, opt Options) *Node {
+	t.Helper()
+	n := New(t, opt)
+	n.Launch(t)
+	n.WaitReady(t)
+	return n
+}
+
+// New prepares a node without starting it.
+func New(t testing.TB, opt Options) *Node {
+	t.Helper()
+	bins, err := Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opt.Binary == "" {
+		opt.Binary = bins.Server
+	}
+	n := &Node{Dir: opt.Dir, ClientAddr: FreeAddr(t), PeerAddr: FreeAddr(t), Log: new(Transcript), t: t, opt: opt}
+	if n.Dir == "" {
+		n.Dir = filepath.Join(t.TempDir(), "node")
+	}
+	t.Cleanup(func() {
+		if n.proc != nil {
+			n.proc.End()
+		}
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", filepath.Base(opt.Binary), n.Log.Tail(4000))
+		}
+	})
+	return n
+}
+
+// Args is the command line the harness gives to every node, without the options' own.
+func (n *Node) Args() []string {
+	return []string{
+		"--name", "n1",
+		"--data-dir", n.Dir,
+		"--listen-client-urls", n.URL(), "--advertise-client-urls", n.URL(),
+		"--listen-peer-urls", n.PeerURL(), "--initial-advertise-peer-urls", n.PeerURL(),
+		"--initial-cluster", "n1=" + n.PeerURL(),
+	}
+}
+
+// Launch starts the process and returns at once.
+func (n *Node) Launch(t testing.TB) {
+	t.Helper()
+	if n.proc != nil && !n.proc.Exited() {
+		t.Fatal("the node runs already")
+	}
+	line := append(append([]string{}, n.opt.Prefix...), n.opt.Binary)
+	line = append(append(line, n.Args()...), n.opt.Args...)
+	p, err := startProc(procSpec{
+		path: line[0], args: line[1:], env: append(cleanEnv(), n.opt.Env...), dir: filepath.Dir(n.Dir),
+		out: n.Log, err: n.Log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.proc = p
+}
+
+// WaitReady waits until the node answers /health with 200.
+func (n *Node) WaitReady(t testing.TB) {
+	t.Helper()
+	err := poll(startLimit, func() error {
+		if n.proc.Exited() {
+			return nil
+		}
+		return healthy(n.URL())
+	})
+	if err == nil && n.proc.Exited() {
+		err = fmt.Errorf("the server ended with exit code %d", n.proc.cmd.ProcessState.ExitCode())
+	}
+	if err != nil {
+		t.Fatalf("start the server: %v", err)
+	}
+}
+
+func healthy(url string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/health", nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(string(body))
+	}
+	return nil
+}
+
+// URL is the client URL.
+func (n *Node) URL() string { return "http://" + n.ClientAddr }
+
+// PeerURL is the peer URL.
+func (n *Node) PeerURL() string { return "http://" + n.PeerAddr }
+
+// Proc is the running process.
+func (n *Node) Proc() *Proc { return n.proc }
+
+// Kill9 ends the node as a power cut would, as far as the process is concerned.
+func (n *Node) Kill9(t testing.TB) {
+	t.Helper()
+	if err := n.proc.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.proc.Wait(stopLimit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Stop asks the node to end and returns its exit code; -1 is a death by the signal itself.
+func (n *Node) Stop(t testing.TB) int {
+	t.Helper()
+	if err := n.proc.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	code, err := n.proc.Wait(stopLimit)
+	if err != nil {
+		t.Fatalf("stop the server: %v", err)
+	}
+	return code
+}
+
+// Restart starts an ended node on the same directory and addresses and waits until it serves.
+func (n *Node) Restart(t testing.TB) {
+	t.Helper()
+	n.Launch(t)
+	n.WaitReady(t)
+}
