@@ -1,0 +1,203 @@
+package config
+
+// Reasons that several rows of the table share.
+const (
+	noTLS       = "TLS is not built yet: leave it out and listen on plain http:// behind a trusted network"
+	noTLSEffect = "TLS is not built yet"
+	noPeers     = "one member has no peers, and clusters of several members are not built yet"
+	noDiscovery = "discovery is not built yet: name the members with --initial-cluster"
+	noDiscEff   = "discovery is not built yet"
+	noAuth      = "users and roles are not built yet"
+	noBolt      = "the data is not kept in a bbolt file"
+	noCompact   = "compaction paces itself"
+	noTracing   = "tracing is not built yet"
+	ownSnapshot = "the raft log is cut by its size and by what is durable"
+)
+
+// table lists every flag of etcd 3.7, in the order of the usage text. Legacy
+// flags that etcd itself ignores are in legacy.go.
+//
+// The columns are: class, kind, name, default, place in the config file ("" =
+// same name, "-" = none), help sentence, and the reason why it has no effect
+// (accepted) or is refused (unbuilt).
+func table() []section {
+	return []section{
+		{"Member", memberOptions()},
+		{"Network", networkOptions()},
+		{"Clustering", clusterOptions()},
+		{"Discovery", discoveryOptions()},
+		{"Client TLS", clientTLSOptions()},
+		{"Peer TLS", peerTLSOptions()},
+		{"Access", accessOptions()},
+		{"Logging and observation", observeOptions()},
+		{"Upkeep", upkeepOptions()},
+		{"Config file and version", metaOptions()},
+	}
+}
+
+func memberOptions() []option {
+	return []option{
+		{used, text, "name", defaultName, "", "Name of this member, unique in its cluster.", ""},
+		{used, text, "data-dir", "", "", "Directory for all data; by default the member's name with .keelson (or .etcd when the program is called etcd).", ""},
+		{used, text, "wal-dir", "", "", "Directory for the raft log alone, for instance on a faster disk.", ""},
+		{accepted, count, "snapshot-count", "10000", "", "Applied entries between two raft snapshots in etcd.", ownSnapshot},
+		{accepted, count, "snapshot-catchup-entries", "5000", "", "Entries that etcd keeps for slow followers.", ownSnapshot},
+		{used, count, "heartbeat-interval", "100", "", "Milliseconds between two heartbeats of the leader.", ""},
+		{used, count, "election-timeout", "1000", "", "Milliseconds without a leader before an election; at least 5 heartbeats, at most 50000.", ""},
+		{used, yesNo, "initial-election-tick-advance", "true", "", "Shortens the wait for the first election after a start.", ""},
+		{accepted, count, "max-snapshots", "5", "", "Snapshot files that etcd keeps.", "there are no snapshot files to keep"},
+		{accepted, count, "max-wals", "5", "", "Raft log files that etcd keeps.", ownSnapshot},
+		{accepted, yesNo, "memory-mlock", "false", "", "Locks etcd's bbolt pages in memory.", noBolt},
+		{used, number, "quota-backend-bytes", "0", "", "Size limit of the data in bytes; 0 means 2 GiB, a negative number none. Reported, not yet enforced.", ""},
+		{accepted, text, "backend-bbolt-freelist-type", "map", "", "How bbolt keeps its free pages.", noBolt},
+		{accepted, period, "backend-batch-interval", "0s", "", "Longest time before etcd commits to bbolt.", noBolt},
+		{accepted, number, "backend-batch-limit", "0", "", "Most operations before etcd commits to bbolt.", noBolt},
+		{used, count, "max-txn-ops", "128", "", "Most operations in one transaction.", ""},
+		{used, count, "max-request-bytes", "1572864", "", "Largest request in bytes.", ""},
+		{accepted, period, "raft-read-timeout", "5s", "-", "Read timeout of connections between members.", noPeers},
+		{accepted, period, "raft-write-timeout", "5s", "-", "Write timeout of connections between members.", noPeers},
+		{used, gates, "feature-gates", "", "", "Switches features, as in A=true,B=false.", ""},
+	}
+}
+
+func networkOptions() []option {
+	return []option{
+		{used, urls, "listen-peer-urls", defaultPeerURL, "", "Addresses for other members; checked, but not opened while clusters of several members are not built.", ""},
+		{used, urls, "listen-client-urls", defaultClientURL, "", "Addresses that serve gRPC and HTTP to clients.", ""},
+		{used, urlsOrNone, "listen-client-http-urls", "", "", "Addresses for HTTP alone; then --listen-client-urls serve gRPC alone.", ""},
+		{used, urlsOrNone, "listen-metrics-urls", "", "", "More addresses for /metrics and the health checks.", ""},
+		{used, count32, "max-concurrent-streams", "4294967295", "", "Most concurrent streams on one client connection.", ""},
+		{used, period, "grpc-keepalive-min-time", "5s", "", "Shortest pause that a client must leave between two pings.", ""},
+		{used, period, "grpc-keepalive-interval", "2h0m0s", "", "Pause between the server's own pings of a quiet connection; 0 sends none.", ""},
+		{used, period, "grpc-keepalive-timeout", "20s", "", "Wait for the answer to a ping before the connection is closed.", ""},
+		{used, yesNo, "socket-reuse-port", "false", "socket-options.reuse-port", "Sets SO_REUSEPORT on listeners.", ""},
+		{used, yesNo, "socket-reuse-address", "false", "socket-options.reuse-address", "Sets SO_REUSEADDR on listeners.", ""},
+		{accepted, yesNo, "enable-grpc-gateway", "true", "", "Serves the JSON gateway under /v3.", "the JSON gateway is not built yet"},
+	}
+}
+
+func clusterOptions() []option {
+	return []option{
+		{used, urls, "initial-advertise-peer-urls", defaultPeerURL, "", "This member's addresses as the other members see them.", ""},
+		{used, text, "initial-cluster", defaultCluster, "", "The members of a new cluster, as in n1=http://10.0.0.1:2380; only one for now.", ""},
+		{used, clusterState, "initial-cluster-state", stateNew, "", "new for a new cluster; existing, to join one, comes later.", ""},
+		{used, text, "initial-cluster-token", "etcd-cluster", "", "A word that goes into the ids of a new cluster.", ""},
+		{used, urls, "advertise-client-urls", defaultClientURL, "", "This member's client addresses as clients see them; needed when --listen-client-urls is given.", ""},
+		{accepted, yesNo, "strict-reconfig-check", "true", "", "Refuses member changes that would lose the quorum.", noPeers},
+		{used, yesNo, "pre-vote", "true", "", "Asks before an election whether it could be won; cannot be switched off.", ""},
+		{accepted, number, "max-learners", "1", "", "Most learners in the cluster.", noPeers},
+		{unbuilt, text, "auto-compaction-retention", "0", "", "History to keep when compacting by itself; 0 compacts only on request.",
+			"automatic compaction is not built yet: leave it out and compact from outside (etcdctl compact)"},
+		{used, text, "auto-compaction-mode", "periodic", "", "Whether the retention counts time (periodic) or revisions (revision).", ""},
+		{accepted, v2Stage, "v2-deprecation", "write-only", "", "Stage of etcd's farewell to its v2 store.", "there is no v2 store"},
+		{unbuilt, yesNo, "force-new-cluster", "false", "", "Starts a one-member cluster from the data of a lost one.",
+			"recovery from a lost cluster is not built yet"},
+	}
+}
+
+func discoveryOptions() []option {
+	return []option{
+		{unbuilt, list, "discovery-endpoints", "", "discovery-config.client.endpoints", "Another cluster that introduces the members to each other.", noDiscovery},
+		{unbuilt, text, "discovery-token", "", "discovery-config.token", "Name of the new cluster at the discovery cluster.", noDiscovery},
+		{accepted, period, "discovery-dial-timeout", "2s", "discovery-config.client.dial-timeout", "Dial timeout towards the discovery cluster.", noDiscEff},
+		{accepted, period, "discovery-request-timeout", "5s", "discovery-config.client.request-timeout", "Request timeout towards the discovery cluster.", noDiscEff},
+		{accepted, period, "discovery-keepalive-time", "2s", "discovery-config.client.keepalive-time", "Ping pause towards the discovery cluster.", noDiscEff},
+		{accepted, period, "discovery-keepalive-timeout", "6s", "discovery-config.client.keepalive-timeout", "Ping timeout towards the discovery cluster.", noDiscEff},
+		{accepted, yesNo, "discovery-insecure-transport", "true", "discovery-config.client.secure.insecure-transport", "Talks to the discovery cluster without TLS.", noDiscEff},
+		{accepted, yesNo, "discovery-insecure-skip-tls-verify", "false", "discovery-config.client.secure.insecure-skip-tls-verify", "Trusts any certificate of the discovery cluster.", noDiscEff},
+		{accepted, text, "discovery-cert", "", "discovery-config.client.secure.cert", "Certificate for the discovery cluster.", noDiscEff},
+		{accepted, text, "discovery-key", "", "discovery-config.client.secure.key", "Key for the discovery cluster.", noDiscEff},
+		{accepted, text, "discovery-cacert", "", "discovery-config.client.secure.cacert", "Authority that signed the discovery cluster's certificates.", noDiscEff},
+		{accepted, text, "discovery-user", "", "discovery-config.client.auth.username", "User at the discovery cluster.", noDiscEff},
+		{accepted, text, "discovery-password", "", "discovery-config.client.auth.password", "Password at the discovery cluster.", noDiscEff},
+		{accepted, fallback, "discovery-fallback", "exit", "-", "What to do when discovery fails; only exit.", noDiscEff},
+		{unbuilt, text, "discovery-srv", "", "", "DNS domain whose SRV records list the members.", noDiscovery},
+		{unbuilt, text, "discovery-srv-name", "", "", "Suffix of the SRV service names.", noDiscovery},
+	}
+}
+
+func clientTLSOptions() []option {
+	return []option{
+		{unbuilt, text, "cert-file", "", "client-transport-security.cert-file", "Certificate shown to clients.", noTLS},
+		{unbuilt, text, "key-file", "", "client-transport-security.key-file", "Key of that certificate.", noTLS},
+		{unbuilt, yesNo, "client-cert-auth", "false", "client-transport-security.client-cert-auth", "Demands certificates from clients.", noTLS},
+		{unbuilt, text, "trusted-ca-file", "", "client-transport-security.trusted-ca-file", "Authority that signs the clients' certificates.", noTLS},
+		{unbuilt, text, "client-cert-file", "", "client-transport-security.client-cert-file", "Certificate for the server's calls to itself.", noTLS},
+		{unbuilt, text, "client-key-file", "", "client-transport-security.client-key-file", "Key of that certificate.", noTLS},
+		{unbuilt, text, "client-crl-file", "", "-", "List of revoked client certificates.", noTLS},
+		{unbuilt, list, "client-cert-allowed-hostname", "", "client-transport-security.allowed-hostname", "Host names that client certificates may carry.", noTLS},
+		{unbuilt, yesNo, "auto-tls", "false", "client-transport-security.auto-tls", "Serves clients with a certificate made at the start.", noTLS},
+		{accepted, count, "self-signed-cert-validity", "1", "", "Years that certificates made at the start are valid.", noTLSEffect},
+		{accepted, list, "cipher-suites", "", "", "TLS cipher suites by their IANA names.", noTLSEffect},
+		{accepted, text, "tls-min-version", tls12, "", "Lowest TLS version, TLS1.2 or TLS1.3.", noTLSEffect},
+		{accepted, text, "tls-max-version", "", "", "Highest TLS version, TLS1.2 or TLS1.3.", noTLSEffect},
+	}
+}
+
+func peerTLSOptions() []option {
+	return []option{
+		{unbuilt, text, "peer-cert-file", "", "peer-transport-security.cert-file", "Certificate shown to other members.", noTLS},
+		{unbuilt, text, "peer-key-file", "", "peer-transport-security.key-file", "Key of that certificate.", noTLS},
+		{unbuilt, yesNo, "peer-client-cert-auth", "false", "peer-transport-security.client-cert-auth", "Demands certificates from other members.", noTLS},
+		{unbuilt, text, "peer-trusted-ca-file", "", "peer-transport-security.trusted-ca-file", "Authority that signs the members' certificates.", noTLS},
+		{unbuilt, text, "peer-client-cert-file", "", "peer-transport-security.client-cert-file", "Certificate for calls to other members.", noTLS},
+		{unbuilt, text, "peer-client-key-file", "", "peer-transport-security.client-key-file", "Key of that certificate.", noTLS},
+		{unbuilt, text, "peer-crl-file", "", "-", "List of revoked member certificates.", noTLS},
+		{unbuilt, list, "peer-cert-allowed-cn", "", "peer-transport-security.allowed-cn", "Common names that member certificates may carry.", noTLS},
+		{unbuilt, list, "peer-cert-allowed-hostname", "", "peer-transport-security.allowed-hostname", "Host names that member certificates may carry.", noTLS},
+		{unbuilt, yesNo, "peer-auto-tls", "false", "peer-transport-security.auto-tls", "Serves members with a certificate made at the start.", noTLS},
+		{accepted, yesNo, "peer-skip-client-san-verification", "false", "peer-transport-security.skip-client-san-verification", "Skips the check of names in member certificates.", noTLSEffect},
+	}
+}
+
+func accessOptions() []option {
+	return []option{
+		{used, origins, "cors", "*", "", "Web origins that may call the HTTP API.", ""},
+		{used, list, "host-whitelist", "*", "", "Host names that HTTP requests may carry.", ""},
+		{used, text, "auth-token", "simple", "", "Kind of the tokens that users get; only simple.", ""},
+		{accepted, count, "bcrypt-cost", "10", "", "Effort of hashing passwords.", noAuth},
+		{accepted, count, "auth-token-ttl", "300", "", "Seconds that a simple token lives.", noAuth},
+	}
+}
+
+func observeOptions() []option {
+	return []option{
+		{used, yesNo, "enable-pprof", "false", "", "Serves profiles under /debug/pprof.", ""},
+		{used, text, "metrics", "basic", "", "Detail of the metrics, basic or extensive (with request histograms).", ""},
+		{used, text, "logger", "zap", "", "Only zap, the name of etcd's line format.", ""},
+		{used, list, "log-outputs", "default", "", "Where log lines go: default (stderr), stdout, stderr, or files.", ""},
+		{used, text, "log-level", "info", "", "Lowest level that is logged: debug, info, warn, error, panic or fatal.", ""},
+		{used, text, "log-format", "json", "", "json or console; when not given, console on a terminal.", ""},
+		{unbuilt, yesNo, "enable-log-rotation", "false", "", "Rotates the log file.",
+			"log rotation is not built yet: leave it out and rotate with logrotate's copytruncate or journald"},
+		{accepted, text, "log-rotation-config-json", defaultRotation, "", "How to rotate the log file.", "log rotation is not built yet"},
+		{used, period, "warning-unary-request-duration", "300ms", "", "Requests that take longer are logged.", ""},
+		{used, period, "warning-apply-duration", "100ms", "", "Applying an entry for longer than this is logged.", ""},
+		{unbuilt, yesNo, "enable-distributed-tracing", "false", "", "Sends traces to an OpenTelemetry collector.", noTracing + ": leave it out"},
+		{accepted, text, "distributed-tracing-address", "localhost:4317", "", "Address of the collector.", noTracing},
+		{accepted, text, "distributed-tracing-service-name", "etcd", "", "Service name in traces.", noTracing},
+		{accepted, text, "distributed-tracing-instance-id", "", "", "Instance id in traces.", noTracing},
+		{accepted, number, "distributed-tracing-sampling-rate", "0", "", "Traced requests per million.", noTracing},
+	}
+}
+
+func upkeepOptions() []option {
+	return []option{
+		{accepted, period, "corrupt-check-time", "0s", "", "Pause between comparisons of the members' data.", noPeers},
+		{accepted, period, "compact-hash-check-time", "1m0s", "", "Pause between comparisons of compaction hashes.", noPeers},
+		{accepted, number, "compaction-batch-limit", "1000", "", "Most revisions that etcd deletes in one step of a compaction.", noCompact},
+		{accepted, period, "compaction-sleep-interval", "10ms", "", "Pause between etcd's steps of a compaction.", noCompact},
+		{used, period, "watch-progress-notify-interval", "10m0s", "", "Pause between progress notes on quiet watches.", ""},
+		{accepted, period, "downgrade-check-time", "5s", "", "Pause between checks of a running downgrade.", noPeers},
+		{accepted, count, "bootstrap-defrag-threshold-megabytes", "0", "", "Freed megabytes that make etcd defragment at the start.", noBolt},
+		{unbuilt, yesNo, "unsafe-no-fsync", "false", "", "Acknowledges writes that are not durable; always refused.",
+			"Keelson never acknowledges what is not durable: leave it out"},
+	}
+}
+
+func metaOptions() []option {
+	return []option{
+		{used, text, "config-file", "", "-", "YAML or JSON file; then all other flags and the environment are ignored.", ""},
+		{used, yesNo, "version", "false", "-", "Prints the version and exits.", ""},
+	}
+}
