@@ -19,11 +19,11 @@ func openDescriptors() float64 {
 	return float64(len(names) - 1) // The one that reads the directory is closed again.
 }
 
-// descriptorLimit is how many files this process may open.
-func descriptorLimit() float64 {
+// DescriptorLimit is how many files this process may open, or 0 where that cannot be asked.
+func DescriptorLimit() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
 	}
-	return float64(limit.Cur)
+	return limit.Cur
 }

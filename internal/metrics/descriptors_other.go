@@ -5,5 +5,5 @@ package metrics
 // openDescriptors is not known on this system.
 func openDescriptors() float64 { return 0 }
 
-// descriptorLimit is not known on this system.
-func descriptorLimit() float64 { return 0 }
+// DescriptorLimit is not known on this system.
+func DescriptorLimit() uint64 { return 0 }

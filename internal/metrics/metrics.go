@@ -1,5 +1,5 @@
 // Package metrics holds the numbers a node shows to Prometheus, under the names, types, labels and
-// buckets that etcd's dashboards and alerts already read.
+// buckets that etcd's dashboards and alerts already read. What etcd has no name for starts with keelson_.
 //
 // One Set belongs to one server and owns its own registry, so that many servers can live in one process.
 // A Set has one struct per room of the house. Three kinds of numbers live in it:
@@ -36,6 +36,7 @@ type Set struct {
 	Network *Network
 	Watch   *Watch
 	GRPC    *GRPC
+	Web     *Web
 
 	sources atomic.Pointer[Sources]
 }
@@ -53,6 +54,7 @@ func New() *Set {
 	s.Network = newNetwork(b)
 	s.Watch = newWatch(b)
 	s.GRPC = newGRPC(b)
+	s.Web = newWeb(b)
 	b.observe(&s.sources)
 	b.descriptors()
 

@@ -72,5 +72,6 @@ func (b *builder) gaugeFunc(name, help string, read func() float64) {
 // descriptors registers the two gauges about open files, which etcd has beside Prometheus's own.
 func (b *builder) descriptors() {
 	b.gaugeFunc("os_fd_used", "File descriptors that are open.", openDescriptors)
-	b.gaugeFunc("os_fd_limit", "File descriptors that may be open.", descriptorLimit)
+	b.gaugeFunc("os_fd_limit", "File descriptors that may be open.",
+		func() float64 { return float64(DescriptorLimit()) })
 }
