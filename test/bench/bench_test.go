@@ -1,0 +1,123 @@
+package main
+
+import (
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func newRandom() *rand.PCG { return rand.NewPCG(1, 2) }
+
+func TestProcessorTimeIsReadBehindACommandWithSpaces(t *testing.T) {
+	line := "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 25 0 0 20 0 8 0 100"
+	if got, err := parseStat([]byte(line)); err != nil || got != 1750*time.Millisecond {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "42 (x) S 1", "42 (x) S 1 2 3 4 5 6 7 8 9 10 a b 0"} {
+		if _, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestOwnProcessFactsAreReadable(t *testing.T) {
+	for what, read := range map[string]func() error{
+		"time":    func() error { _, err := cpuTime(os.Getpid()); return err },
+		"bytes":   func() error { _, err := bytesWritten(os.Getpid()); return err },
+		"machine": func() error { _, err := readMachineTime(); return err },
+	} {
+		if err := read(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	m, err := residentMemory(os.Getpid())
+	if err != nil || m.Anon <= 0 || m.File <= 0 || m.Resident < m.Anon {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+func TestNumbersShowThreeDigitsAndGroups(t *testing.T) {
+	for value, want := range map[float64]string{
+		0: "0", 0.12345: "0.123", 1.234: "1.23", 45.67: "45.7", 123.4: "123", 1234.5: "1,234", 1000000: "1,000,000",
+	} {
+		if got := number(value); got != want {
+			t.Errorf("%v reads %q, want %q", value, got, want)
+		}
+	}
+}
+
+func TestTheTableShowsMetAndMissedAims(t *testing.T) {
+	side := func(cpu float64) block {
+		return block{
+			"put64": {serverCPU.name: cpu, rate.name: 10, written.name: 1},
+			"start": {startTime.name: cpu},
+		}
+	}
+	pairs := []pair{{A: side(10), B: side(40)}, {A: side(10), B: side(45)}}
+	rep := report{
+		A: "keelson", B: "etcd", aimed: true, keys: "7", chosen: func(string) bool { return true },
+		Results: []result{{Group: "put", Pairs: pairs}, {Group: "start", Pairs: pairs}},
+	}
+	table := rep.table()
+	for _, want := range []string{
+		"| put, 64 in flight, random keys", "10.0 µs", "42.5 µs", "4.25×", "4.00–4.50", "≥ 2: met", "≥ 5: **missed**",
+		"start-up with 7 keys",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, table)
+		}
+	}
+	if strings.Contains(table, "watch") && strings.Contains(table, "| watch,") {
+		t.Error("a group that did not run has a row")
+	}
+}
+
+func TestADocumentKeepsWhatIsOutsideTheMarkers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "performance.md")
+	if err := writeDocument(path, "one\n"); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("before\n"+string(data)+"after\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeDocument(path, "two\n"); err != nil {
+		t.Fatal(err)
+	}
+	data, err = os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	if !strings.HasPrefix(text, "before\n") || !strings.HasSuffix(text, "after\n") ||
+		!strings.Contains(text, markerBegin+"\ntwo\n"+markerEnd) || strings.Contains(text, "one") {
+		t.Errorf("the document reads\n%s", text)
+	}
+	for _, bad := range []string{"no markers", markerBegin, markerEnd + markerBegin} {
+		if _, err := replaceRegion(bad, "x"); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestFlagsChooseRowsAndRefuseWhatIsUnknown(t *testing.T) {
+	set, err := parseFlags([]string{"-rows", "put64,start", "-quick"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !set.chooses("put64") || !set.chooses("startkill") || set.chooses("put1") || set.pairs != quickPairs {
+		t.Errorf("chosen %+v", set)
+	}
+	for _, bad := range [][]string{{"-rows", "nothing"}, {"-rows", "put,,"}, {"-o", "xml"}, {"word"}, {"-unknown"}} {
+		if _, err := parseFlags(bad, io.Discard); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}

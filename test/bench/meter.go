@@ -1,0 +1,139 @@
+package main
+
+import (
+	"time"
+)
+
+// settleQuiet is how long a server must write nothing to count as settled.
+const settleQuiet = 500 * time.Millisecond
+
+// settleLimit bounds the wait for background work after a load.
+const settleLimit = 10 * time.Second
+
+// meter reads the counters of a server, of this client and of the machine at the start of a measurement.
+type meter struct {
+	server      *server
+	began       time.Time
+	serverCPU   time.Duration
+	clientCPU   time.Duration
+	written     int64
+	machineTime machineTime
+}
+
+// usage is what was used between the start of a meter and its reading.
+type usage struct {
+	wall      time.Duration
+	serverCPU time.Duration
+	clientCPU time.Duration
+	written   int64
+	// other is the share of the machine that neither server nor client used, stolen the share the machine
+	// did not get: both say how far a block can be trusted.
+	other, stolen float64
+}
+
+func startMeter(s *server) (*meter, error) {
+	m := &meter{server: s, began: time.Now(), clientCPU: ownCPUTime()}
+	var err error
+	if m.serverCPU, err = cpuTime(s.pid()); err != nil {
+		return nil, err
+	}
+	if m.written, err = bytesWritten(s.pid()); err != nil {
+		return nil, err
+	}
+	m.machineTime, err = readMachineTime()
+	return m, err
+}
+
+func (m *meter) read() (usage, error) {
+	end, err := startMeter(m.server)
+	if err != nil {
+		return usage{}, err
+	}
+	u := usage{
+		wall:      end.began.Sub(m.began),
+		serverCPU: end.serverCPU - m.serverCPU,
+		clientCPU: end.clientCPU - m.clientCPU,
+		written:   end.written - m.written,
+	}
+	if all := end.machineTime.all - m.machineTime.all; all > 0 {
+		busy := end.machineTime.busy - m.machineTime.busy
+		u.other = max(0, float64(busy-u.serverCPU-u.clientCPU)/float64(all))
+		u.stolen = float64(end.machineTime.stolen-m.machineTime.stolen) / float64(all)
+	}
+	return u, nil
+}
+
+// settle waits until the server has written nothing for a while.
+func (s *server) settle() error {
+	limit := time.Now().Add(settleLimit)
+	last, err := bytesWritten(s.pid())
+	if err != nil {
+		return err
+	}
+	for quiet := time.Now(); time.Since(quiet) < settleQuiet && time.Now().Before(limit); {
+		time.Sleep(settleQuiet / 10)
+		now, err := bytesWritten(s.pid())
+		if err != nil {
+			return err
+		}
+		if now != last {
+			last, quiet = now, time.Now()
+		}
+	}
+	return nil
+}
+
+// measurement is what a load did and what it cost.
+type measurement struct {
+	tally    *tally
+	loadTime time.Duration
+	used     usage
+}
+
+// measureLoad runs one load on each of so many fresh connections. With settles, the background work that
+// follows belongs to the cost.
+func measureLoad(s *server, conns int, settles bool, loadOf func(began time.Time) load) (measurement, error) {
+	open, err := s.connect(conns)
+	if err != nil {
+		return measurement{}, err
+	}
+	defer closeAll(open)
+	m, err := startMeter(s)
+	if err != nil {
+		return measurement{}, err
+	}
+	began := time.Now()
+	done, err := runAll(open, func() load { return loadOf(began) })
+	if err != nil {
+		return measurement{}, err
+	}
+	loadTime := time.Since(began)
+	if settles {
+		if err := s.settle(); err != nil {
+			return measurement{}, err
+		}
+	}
+	used, err := m.read()
+	return measurement{tally: done, loadTime: loadTime, used: used}, err
+}
+
+// figures gives the measurement per operation. The rate is taken over the load alone.
+func (m measurement) figures() figures {
+	n := float64(m.tally.calls)
+	if n == 0 {
+		return figures{}
+	}
+	return figures{
+		serverCPU.name: micros(m.used.serverCPU) / n,
+		clientCPU.name: micros(m.used.clientCPU) / n,
+		rate.name:      n / m.loadTime.Seconds(),
+		p50.name:       micros(m.tally.latency.percentile(0.50)),
+		p99.name:       micros(m.tally.latency.percentile(0.99)),
+		written.name:   float64(m.used.written) / n,
+		operations:     n,
+		otherShare:     m.used.other,
+		stolenShare:    m.used.stolen,
+	}
+}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

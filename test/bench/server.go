@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// startLimit bounds the time from exec to the first answered read.
+const startLimit = 3 * time.Minute
+
+// stopLimit bounds the time a server may take to end after SIGTERM.
+const stopLimit = 60 * time.Second
+
+// readyPoll is the pause between two attempts to read from a starting server. It bounds the error of a
+// start-up time.
+const readyPoll = 2 * time.Millisecond
+
+// quotaBytes is the backend quota given to both servers: etcd's default of 2 GiB would end long runs.
+const quotaBytes = "8589934592"
+
+// server is one running process of a product.
+type server struct {
+	product product
+	address string
+	cmd     *exec.Cmd
+	ended   chan struct{} // closed when the process is gone
+	log     string        // path of the file that takes its output
+	started time.Time
+}
+
+// startServer starts a product on free loopback ports with its data in dir and returns at once. The end of
+// the context kills it.
+func startServer(ctx context.Context, p product, dir string) (*server, error) {
+	client, peer, err := freeAddresses()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{product: p, address: client, log: dir + ".log", ended: make(chan struct{})}
+	log, err := os.Create(s.log)
+	if err != nil {
+		return nil, fmt.Errorf("create server log: %w", err)
+	}
+	defer func() { _ = log.Close() }() // the process has its own copy
+	s.cmd = exec.CommandContext(ctx, p.binary,
+		"--name", "bench", "--data-dir", dir,
+		"--listen-client-urls", "http://"+client, "--advertise-client-urls", "http://"+client,
+		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer,
+		"--initial-cluster", "bench=http://"+peer,
+		"--quota-backend-bytes", quotaBytes, "--log-level", "error")
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.Dir = filepath.Dir(dir)
+	// An interrupted benchmark must not leave a server behind.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.started = time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", p.name, err)
+	}
+	go func() {
+		_ = s.cmd.Wait() // the exit status is judged by whoever misses the server
+		close(s.ended)
+	}()
+	return s, nil
+}
+
+// startReady starts a product and waits until it answers; the duration runs from exec to the first
+// linearizable read.
+func startReady(ctx context.Context, p product, dir string) (*server, time.Duration, error) {
+	s, err := startServer(ctx, p, dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	took, err := s.awaitRead()
+	if err != nil {
+		s.kill()
+		return nil, 0, err
+	}
+	return s, took, nil
+}
+
+// awaitRead tries linearizable reads until one succeeds.
+func (s *server) awaitRead() (time.Duration, error) {
+	deadline := s.started.Add(startLimit)
+	var last error
+	for time.Now().Before(deadline) {
+		select {
+		case <-s.ended:
+			return 0, fmt.Errorf("%s ended while starting; its log says:\n%s", s.product.name, s.logTail())
+		default:
+		}
+		if _, last = s.revision(); last == nil {
+			return time.Since(s.started), nil
+		}
+		time.Sleep(readyPoll)
+	}
+	return 0, fmt.Errorf("%s did not answer within %v: %w; its log says:\n%s", s.product.name, startLimit, last, s.logTail())
+}
+
+// revision reads the store's revision with a linearizable read on a connection of its own.
+func (s *server) revision() (int64, error) {
+	reply, err := s.rangeOnce(appendRange(nil, []byte("absent"), nil, 0, 0))
+	if err != nil {
+		return 0, err
+	}
+	return reply.GetHeader().GetRevision(), nil
+}
+
+// rangeOnce makes one Range call and decodes the whole reply: for checks outside the measured time.
+func (s *server) rangeOnce(request []byte) (*pb.RangeResponse, error) {
+	c, err := dial(s.address, time.Now().Add(startLimit))
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	body, err := c.call(methodRange, request)
+	if err != nil {
+		return nil, fmt.Errorf("range: %w", err)
+	}
+	reply := &pb.RangeResponse{}
+	if err := proto.Unmarshal(body, reply); err != nil {
+		return nil, fmt.Errorf("decode range reply: %w", err)
+	}
+	return reply, nil
+}
+
+// connect opens n connections.
+func (s *server) connect(n int) ([]*connection, error) {
+	conns := make([]*connection, 0, n)
+	for range n {
+		c, err := dial(s.address, time.Now().Add(startLimit))
+		if err != nil {
+			closeAll(conns)
+			return nil, err
+		}
+		conns = append(conns, c)
+	}
+	return conns, nil
+}
+
+func closeAll(conns []*connection) {
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+func (s *server) pid() int { return s.cmd.Process.Pid }
+
+// stop ends the server in order, as an operator would.
+func (s *server) stop() error {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop %s: %w; its log says:\n%s", s.product.name, err, s.logTail())
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-time.After(stopLimit):
+		s.kill()
+		return fmt.Errorf("%s did not stop within %v", s.product.name, stopLimit)
+	}
+}
+
+// kill ends the server as a crash would. Killing one that has ended does nothing.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.ended
+}
+
+// logTail returns the end of what the server printed.
+func (s *server) logTail() string {
+	data, err := os.ReadFile(s.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data[max(0, len(data)-2000):])
+}
+
+// freeAddresses finds two free loopback ports. Both are held until both are known, so they differ.
+func freeAddresses() (client, peer string, err error) {
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer func() { _ = first.Close() }()
+	second, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer func() { _ = second.Close() }()
+	return first.Addr().String(), second.Addr().String(), nil
+}
