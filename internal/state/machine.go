@@ -1,0 +1,201 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/keelson-db/keelson/internal/command"
+	"github.com/keelson-db/keelson/internal/invariant"
+	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/member"
+	"github.com/keelson-db/keelson/internal/mvcc"
+	"github.com/keelson-db/keelson/internal/storage"
+)
+
+// Machine is the state of one member.
+type Machine struct {
+	engine  *storage.Engine
+	kv      *mvcc.Store
+	leases  *lease.Table
+	members *member.Table
+	conf    *raftpb.ConfState
+	applied atomic.Pointer[Position]
+
+	// The write side, touched by the applying goroutine alone.
+	batch  *storage.Batch
+	writer *mvcc.Writer // nil outside Begin and Commit
+}
+
+// Result is what became of one command.
+type Result struct {
+	Rev mvcc.Rev // the store's revision after the command
+	// Response is the answer in etcd's type for the command, its header left to the door; nil with Err.
+	Response any
+	Err      error // the verdict that every member reached; nil when the command was carried out
+}
+
+// ErrKeyNotFound is the verdict on a put that keeps the value or lease of a key that does not exist.
+var ErrKeyNotFound = errors.New("key not found")
+
+// isVerdict reports whether err is a command's own error, the same on every member.
+func isVerdict(err error) bool {
+	for _, v := range [...]error{ErrKeyNotFound, mvcc.ErrCompacted, mvcc.ErrFutureRev, lease.ErrNotFound, lease.ErrExists} {
+		if errors.Is(err, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// Open reads the state that the engine holds. Found must have been called on it once.
+func Open(e *storage.Engine, o mvcc.Options) (*Machine, error) {
+	if err := checkFormat(e); err != nil {
+		return nil, err
+	}
+	m := &Machine{engine: e}
+	applied, ok, err := readApplied(e.Get)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("read the applied position: it is missing: the state directory is damaged; restore it from a backup or another member")
+	}
+	m.applied.Store(&applied)
+	if m.conf, err = readConfState(e); err != nil {
+		return nil, err
+	}
+	if m.members, err = member.Open(e); err != nil {
+		return nil, err
+	}
+	if m.leases, err = lease.Open(e); err != nil {
+		return nil, err
+	}
+	if m.kv, err = mvcc.Open(e, o); err != nil {
+		return nil, err
+	}
+	orphan := ""
+	for key, id := range m.kv.Leased {
+		if !m.leases.Attach(lease.ID(id), key) {
+			orphan = fmt.Sprintf("key %q hangs on lease %x, which does not exist", key, id)
+		}
+	}
+	if orphan != "" {
+		return nil, fmt.Errorf("attach keys to leases: %s: the state directory is damaged; restore it from a backup or another member", orphan)
+	}
+	m.batch = e.NewBatch()
+	return m, nil
+}
+
+// KV returns the keys.
+func (m *Machine) KV() *mvcc.Store { return m.kv }
+
+// Leases returns the leases.
+func (m *Machine) Leases() *lease.Table { return m.leases }
+
+// Members returns the members.
+func (m *Machine) Members() *member.Table { return m.members }
+
+// ConfState returns who votes. The caller does not change it.
+func (m *Machine) ConfState() *raftpb.ConfState { return m.conf }
+
+// Applied returns the place in the log up to which commands are applied and visible.
+func (m *Machine) Applied() Position { return *m.applied.Load() }
+
+// DurableApplied returns the place in the log up to which the state would survive a crash now: what the
+// log may forget.
+func (m *Machine) DurableApplied() (Position, error) {
+	p, _, err := readApplied(func(key, _ []byte) ([]byte, bool, error) { return m.engine.GetDurable(key) })
+	return p, err
+}
+
+// Begin starts a group of commands.
+func (m *Machine) Begin() {
+	invariant.Check(m.writer == nil, "a group of commands begins only after the one before it was committed")
+	m.batch.Reset()
+	m.writer = m.kv.Begin(m.batch)
+}
+
+// Apply carries out one command of the group. The error is a failure of this member, after which it must
+// not go on; the command's own error is in the Result.
+func (m *Machine) Apply(op command.Op) (Result, error) {
+	invariant.Check(m.writer != nil, "a command is applied within a group")
+	response, rev, err := m.apply(op)
+	if err != nil {
+		if !isVerdict(err) {
+			return Result{}, fmt.Errorf("apply %T: %w", op, err)
+		}
+		return Result{Rev: m.writer.Rev(), Err: err}, nil
+	}
+	return Result{Rev: rev, Response: response}, nil
+}
+
+func (m *Machine) apply(op command.Op) (any, mvcc.Rev, error) {
+	switch op := op.(type) {
+	case *pb.PutRequest:
+		tx := m.writer.NewTx()
+		if err := m.checkPut(tx, op); err != nil {
+			return end(tx, nil, err)
+		}
+		r, err := m.put(tx, op)
+		return end(tx, r, err)
+	case *pb.DeleteRangeRequest:
+		tx := m.writer.NewTx()
+		r, err := m.deleteRange(tx, op)
+		return end(tx, r, err)
+	case *pb.TxnRequest:
+		tx := m.writer.NewTx()
+		r, err := m.txn(tx, op)
+		return end(tx, r, err)
+	case *pb.CompactionRequest:
+		return &pb.CompactionResponse{}, m.writer.Rev(), m.writer.Compact(mvcc.Rev(op.Revision))
+	case *pb.LeaseGrantRequest:
+		r, err := m.grant(op)
+		return r, m.writer.Rev(), err
+	case *command.LeaseRevoke:
+		err := m.revoke(op)
+		return &pb.LeaseRevokeResponse{}, m.writer.Rev(), err
+	case *command.LeaseCheckpoint:
+		for _, l := range op.Leases {
+			m.leases.Checkpoint(m.batch, lease.ID(l.ID), l.Seconds)
+		}
+		return nil, m.writer.Rev(), nil
+	case *command.MemberPublish:
+		m.members.Publish(m.batch, member.ID(op.ID), op.Name, op.ClientURLs)
+		return nil, m.writer.Rev(), nil
+	}
+	return nil, 0, fmt.Errorf("no rule for %T: %w", op, command.ErrUnknownKind)
+}
+
+// end closes a command's transaction. Commands check before they write, so one that failed wrote nothing.
+func end(tx *mvcc.Tx, response any, err error) (any, mvcc.Rev, error) {
+	if err != nil {
+		if isVerdict(err) {
+			tx.Abort()
+		}
+		return nil, 0, err
+	}
+	return response, tx.End(), nil
+}
+
+// Commit ends the group, whose last command came from the entry at p: all of it reaches the engine in one
+// batch and becomes visible. A failure is final.
+func (m *Machine) Commit(p Position) error {
+	invariant.Check(m.writer != nil, "only a group that has begun is committed")
+	invariant.Check(p.Index > m.Applied().Index, "the log is applied forwards")
+	if err := m.writer.Finish(); err != nil {
+		return fmt.Errorf("finish a group of commands: %w", err)
+	}
+	writeApplied(m.batch, p)
+	if err := m.engine.Commit(m.batch); err != nil {
+		return fmt.Errorf("commit a group of commands: %w", err)
+	}
+	m.applied.Store(&p)
+	m.writer.Publish()
+	m.writer = nil
+	m.leases.Publish()
+	return nil
+}
