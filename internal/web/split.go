@@ -120,7 +120,6 @@ func (s *Splitter) Run(ctx context.Context) error {
 // acceptFailed waits before the next try. When files have run out, one silent connection is given up for
 // the next client: the two cannot both be served, and only one of them is known to say nothing.
 func (s *Splitter) acceptFailed(ctx context.Context, err error, backoff time.Duration) {
-	s.metrics.AcceptFailures.Inc()
 	hint := "the server retries; no connection is lost that was already accepted"
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
 		hint = "all file descriptors are in use; raise the limit (ulimit -n) or find the client that opens so many"
@@ -129,6 +128,7 @@ func (s *Splitter) acceptFailed(ctx context.Context, err error, backoff time.Dur
 	if missed, ok := s.acceptComplaint.due(); ok {
 		s.log.Warn("could not accept a client connection", "error", err, "hint", hint, "not-logged-before", missed)
 	}
+	s.metrics.AcceptFailures.Inc()
 	pause := time.NewTimer(backoff)
 	defer pause.Stop()
 	select {
@@ -164,12 +164,12 @@ func (s *Splitter) evict(w *waiter) {
 }
 
 func (s *Splitter) crowded(conn net.Conn) {
-	s.metrics.CrowdedClosed.Inc()
 	if missed, ok := s.crowdComplaint.due(); ok {
 		s.log.Warn("closed a client connection that had said nothing, to make room for others",
 			"remote", conn.RemoteAddr().String(), "not-logged-before", missed,
 			"hint", "some client opens very many connections without using them")
 	}
+	s.metrics.CrowdedClosed.Inc()
 }
 
 // decide finds out what one connection speaks and hands it to its branch. It owns the connection from the
@@ -202,12 +202,12 @@ func (s *Splitter) decide(ctx context.Context, w *waiter) {
 }
 
 func (s *Splitter) refusedTLS(conn net.Conn) {
-	s.metrics.TLSClosed.Inc()
 	if missed, ok := s.tlsComplaint.due(); ok {
 		s.log.Warn("a client speaks TLS to a plain-text port",
 			"remote", conn.RemoteAddr().String(), "local", conn.LocalAddr().String(), "not-logged-before", missed,
 			"hint", "use http:// in the client's endpoints, or https:// in --listen-client-urls")
 	}
+	s.metrics.TLSClosed.Inc()
 }
 
 // complaint keeps a client that misbehaves often from filling the log.
