@@ -28,6 +28,10 @@ const (
 	beginBytes   = 56 // bytes of a begin record's payload
 	flagBatchEnd = 1  // set in the last record of a batch
 	maxEntryType = 2  // raft's highest entry type, EntryConfChangeV2
+
+	// maxIndex is the highest index that is believed when it is read, so that sums
+	// with it cannot overflow. At a million entries a second it lasts 100,000 years.
+	maxIndex = 1 << 62
 )
 
 // Kind says what a record holds.

@@ -51,6 +51,9 @@ func (r *recovery) run() error {
 	if first := r.segments[0]; first.headless != "" {
 		return r.damaged(first, headerBlock, first.headless)
 	}
+	if why := r.segments[0].begin.implausible(); why != "" {
+		return r.damaged(r.segments[0], headerBlock, why)
+	}
 	r.replay.start(r.segments[0].begin)
 	last := len(r.segments) - 1
 	for i, s := range r.segments[:last] {
@@ -214,6 +217,14 @@ func (s *replay) start(b beginning) {
 	s.prefix, s.hard, s.first = b.prefix, b.hard, b.last+1
 }
 
+// implausible says why no log can begin a segment like this.
+func (b beginning) implausible() string {
+	if i := max(b.last, b.prefix.index); i > maxIndex {
+		return fmt.Sprintf("no log gets to index %d", i)
+	}
+	return ""
+}
+
 // missing says which entries are neither forgotten nor there.
 func (s *replay) missing() string {
 	if s.first > s.prefix.index+1 {
@@ -229,8 +240,14 @@ func (s *replay) apply(b batch, off int64) (why string) {
 		if (c.kind == KindBegin) != (off == headerBlock && i == 0) {
 			return "a begin record stands elsewhere than at the start of a segment"
 		}
+		if c.at.index > maxIndex {
+			return fmt.Sprintf("no log gets to index %d", c.at.index)
+		}
 		switch c.kind {
 		case KindBegin:
+			if why := c.begin.implausible(); why != "" {
+				return why
+			}
 			if c.begin.last != s.last() {
 				return fmt.Sprintf("the segment follows entry %d, but the last one is %d", c.begin.last, s.last())
 			}

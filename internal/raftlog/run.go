@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -15,18 +16,30 @@ const (
 	fillRetry = 10 * time.Second
 )
 
+// errNoSpare marks failures that do not touch the log itself.
+var errNoSpare = errors.New("no spare segment")
+
 // Run prepares the next segment before it is needed and recycles segments that are
 // forgotten, until ctx is done. It is for one goroutine. It returns an error when the
 // disk failed in a way that makes the log fail too.
 func (l *Log) Run(ctx context.Context) error {
 	for {
-		if err := l.upkeep(ctx, fillPause); err != nil {
+		wake, retry := l.wake, (<-chan time.Time)(nil)
+		err := l.upkeep(ctx, fillPause)
+		switch {
+		case err != nil && !errors.Is(err, errNoSpare):
 			return l.fail(err)
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			l.opts.Logger.Warn("could not prepare a raft log segment; the log goes on in the present one and tries again", "err", err)
+			wake, retry = nil, time.After(fillRetry)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-l.wake:
+		case <-wake:
+		case <-retry:
 		}
 	}
 }
@@ -57,17 +70,8 @@ func (l *Log) upkeep(ctx context.Context, pause time.Duration) error {
 		// This takes long, so the directory is not held: an append that needs a segment
 		// meanwhile makes its own.
 		s, err := fill(ctx, l.opts, name, l.opts.SegmentSize, pause)
-		if ctx.Err() != nil {
-			return nil
-		}
 		if err != nil {
-			l.opts.Logger.Warn("could not prepare a spare raft log segment; the log goes on and tries again", "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(fillRetry):
-				l.poke()
-			}
-			return nil
+			return fmt.Errorf("%w: %w", errNoSpare, err)
 		}
 		if err := l.keepSpare(s, name); err != nil {
 			return err
