@@ -93,6 +93,8 @@ func (r report) notes() string {
 		"figure to trust first: the client shares the processors, which caps every throughput ratio.")
 	line("Keys have %d bytes, values %d incompressible ones. The load is a closed loop. Costs and bytes of puts with "+
 		"many in flight include the background work until the server has stopped writing.", keySize, valueSize)
+	line("The stores of the start-up and memory rows got %s single puts after loading and again before each kill -9. "+
+		"Their files are in the page cache when a server starts.", number(singlePuts))
 	if other, stolen := r.disturbance(); len(other) > 0 {
 		line("Other processes used %.0f %% of the machine at the median and %.0f %% at most during the blocks; "+
 			"stolen time was %.1f %% at most.", 100*median(other), 100*slices.Max(other), 100*slices.Max(stolen))
