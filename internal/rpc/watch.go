@@ -1,0 +1,159 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/mvcc"
+	"github.com/keelson-db/keelson/internal/watch"
+)
+
+// watchConfig is what the Watch service needs.
+type watchConfig struct {
+	Hub   *watch.Hub
+	Store *mvcc.Store // encodes the events that the hub hands out
+	// ClusterID, MemberID and Term fill the headers.
+	ClusterID, MemberID uint64
+	Term                func() uint64
+	// ProgressInterval is the time between two progress notices of an idle watcher.
+	ProgressInterval time.Duration
+	// FragmentBytes is the response size from which on a watcher that allows it gets fragments.
+	FragmentBytes int
+	Metrics       *metrics.Watch
+}
+
+// watchServer is the Watch service. Every call has two goroutines: gRPC's own, which sends, and one that
+// receives and ends when the call does.
+type watchServer struct {
+	pb.UnimplementedWatchServer
+	watchConfig
+}
+
+var _ pb.WatchServer = (*watchServer)(nil)
+
+func newWatchServer(c watchConfig) *watchServer { return &watchServer{watchConfig: c} }
+
+// Watch serves one stream of watchers until the client or the server ends it.
+func (w *watchServer) Watch(stream pb.Watch_WatchServer) error {
+	s := w.Hub.NewStream(watch.StreamOptions{ProgressInterval: w.ProgressInterval})
+	defer s.Close() // also ends the receiver, should it wait for room
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	go func() {
+		if err := receiveWatches(ctx, stream, s); err != nil {
+			cancel(err)
+		}
+	}()
+	err := w.send(ctx, stream, s)
+	if ctx.Err() != nil { // then a failure to send is only the consequence
+		err = context.Cause(ctx)
+		if own := stream.Context().Err(); own != nil && errors.Is(err, context.Canceled) {
+			err = own
+		}
+	}
+	return watchEnd(err)
+}
+
+// watchEnd is the status with which a stream ends.
+func watchEnd(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled), status.Code(err) == codes.Canceled:
+		return rpctypes.ErrGRPCWatchCanceled
+	case errors.Is(err, watch.ErrStopped):
+		return rpctypes.ErrGRPCStopped
+	}
+	return err
+}
+
+// receiveWatches turns requests into calls. A client that only closes its sending side goes on receiving.
+func receiveWatches(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream) error {
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.Room(ctx); err != nil {
+			return err
+		}
+		switch r := req.RequestUnion.(type) {
+		case *pb.WatchRequest_CreateRequest:
+			if r.CreateRequest != nil {
+				s.Create(createOf(r.CreateRequest))
+			}
+		case *pb.WatchRequest_CancelRequest:
+			if r.CancelRequest != nil {
+				s.Cancel(r.CancelRequest.WatchId)
+			}
+		case *pb.WatchRequest_ProgressRequest:
+			if r.ProgressRequest != nil {
+				s.RequestProgress()
+			}
+		}
+	}
+}
+
+func createOf(r *pb.WatchCreateRequest) watch.Create {
+	return watch.Create{
+		ID:             r.WatchId,
+		Key:            r.Key,
+		End:            r.RangeEnd,
+		Start:          mvcc.Rev(r.StartRevision),
+		NoPut:          slices.Contains(r.Filters, pb.WatchCreateRequest_NOPUT),
+		NoDelete:       slices.Contains(r.Filters, pb.WatchCreateRequest_NODELETE),
+		PrevKV:         r.PrevKv,
+		ProgressNotify: r.ProgressNotify,
+		Fragment:       r.Fragment,
+	}
+}
+
+// send is the sending side: the only caller of Next and SendMsg.
+func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream) error {
+	var e watchEncoder
+	e.head.ClusterId, e.head.MemberId = w.ClusterID, w.MemberID
+	for {
+		r, err := s.Next(ctx)
+		if err != nil {
+			return err
+		}
+		begun := time.Now()
+		e.head.RaftTerm = w.Term()
+		if err := e.load(w.Store, r); err != nil {
+			return err
+		}
+		for more := true; more; {
+			var m any
+			m, more = e.next(w.FragmentBytes)
+			if err := stream.SendMsg(m); err != nil {
+				return err
+			}
+		}
+		w.observe(r, time.Since(begun))
+	}
+}
+
+// observe counts a response that was sent.
+func (w *watchServer) observe(r *watch.Response, took time.Duration) {
+	if n := len(r.Events); n > 0 {
+		w.Metrics.Events.Add(uint64(n))
+		w.Metrics.StreamDuration.Observe(took.Seconds())
+		w.Metrics.StreamDurationPerEvent.Observe(took.Seconds() / float64(n))
+		return
+	}
+	if r.Created || r.Canceled {
+		w.Metrics.ControlDuration.Observe(took.Seconds())
+		return
+	}
+	w.Metrics.ProgressDuration.Observe(took.Seconds())
+}

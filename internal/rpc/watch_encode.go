@@ -1,0 +1,144 @@
+package rpc
+
+import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/mem"
+
+	"github.com/keelson-db/keelson/internal/mvcc"
+	"github.com/keelson-db/keelson/internal/watch"
+)
+
+// shareFrameBytes is the size in bytes from which on an encoded event is handed to the transport where it
+// lies, shared with every other watcher. A smaller one is copied behind the header: that costs less than
+// one more piece for the transport to look after.
+const shareFrameBytes = 1024
+
+// tagReason is the tag of WatchResponse.cancel_reason: field 6, length-delimited.
+const tagReason = 6<<3 | 2
+
+// watchEncoder turns a watch response into messages. The events come encoded, as whole fields of the
+// message, so only the few fields before them are written. It is reused for all responses of a stream.
+type watchEncoder struct {
+	head   pb.ResponseHeader
+	resp   *watch.Response
+	frames [][]byte // of its events
+	sent   int      // how many of them are in messages already
+}
+
+// load takes the response and its events' encoded forms.
+func (e *watchEncoder) load(store *mvcc.Store, r *watch.Response) error {
+	e.resp, e.head.Revision = r, int64(r.Rev)
+	clear(e.frames) // what a slow send before left is of no use to anybody
+	e.frames, e.sent = e.frames[:0], 0
+	for _, ev := range r.Events {
+		f, err := store.Frame(ev, r.PrevKV)
+		if err != nil {
+			return err
+		}
+		e.frames = append(e.frames, f)
+	}
+	return nil
+}
+
+// next is the next message to send, and whether there are more. Only a response whose watcher allows
+// fragments, which reaches limit bytes and has several events, becomes more than one message; each takes as
+// many events as stay below the limit, but at least one.
+func (e *watchEncoder) next(limit int) (message any, more bool) {
+	frames := e.frames[e.sent:]
+	if e.resp.Fragment && len(frames) > 1 {
+		size := e.fieldsSize(false)
+		for _, f := range frames {
+			size += len(f)
+		}
+		if size >= limit {
+			frames = e.fitting(frames, limit)
+		}
+	}
+	e.sent += len(frames)
+	more = e.sent < len(e.frames)
+	return e.message(frames, more), more
+}
+
+// fitting are the events that go into the next fragment.
+func (e *watchEncoder) fitting(frames [][]byte, limit int) [][]byte {
+	size := e.fieldsSize(true)
+	for i, f := range frames {
+		size += len(f)
+		if i > 0 && size >= limit {
+			return frames[:i]
+		}
+	}
+	return frames
+}
+
+// message writes one message with these events.
+func (e *watchEncoder) message(frames [][]byte, fragment bool) any {
+	size, shared := e.fieldsSize(fragment), 0
+	for _, f := range frames {
+		if len(f) < shareFrameBytes {
+			size += len(f)
+		} else {
+			shared++
+		}
+	}
+	if shared == 0 {
+		r := newReply(size)
+		r.b = e.appendFields(r.b, fragment)
+		for _, f := range frames {
+			r.b = append(r.b, f...)
+		}
+		return r
+	}
+	return e.pieces(frames, size, shared, fragment)
+}
+
+// pieces writes a message of which some events stay where they are: own bytes and shared ones in turn.
+func (e *watchEncoder) pieces(frames [][]byte, size, shared int, fragment bool) *Encoded {
+	own := e.appendFields(make([]byte, 0, size), fragment)
+	begun := 0 // where the piece of own bytes in hand begins
+	parts := make([]mem.SliceBuffer, 0, 2*shared+1)
+	for _, f := range frames {
+		if len(f) < shareFrameBytes {
+			own = append(own, f...)
+			continue
+		}
+		if len(own) > begun {
+			parts = append(parts, own[begun:len(own):len(own)])
+			begun = len(own)
+		}
+		parts = append(parts, f)
+	}
+	if len(own) > begun {
+		parts = append(parts, own[begun:])
+	}
+	bufs := make(mem.BufferSlice, len(parts))
+	for i := range parts {
+		bufs[i] = &parts[i] // a pointer fits the interface without an allocation of its own
+	}
+	return &Encoded{Bufs: bufs}
+}
+
+// fieldsSize is the size of everything before the events.
+func (e *watchEncoder) fieldsSize(fragment bool) int {
+	r := e.resp
+	n := sizeHeaderField(&e.head) + sizeInt(uint64(r.ID)) + sizeBool(r.Created) + sizeBool(r.Canceled) +
+		sizeInt(uint64(r.CompactRev)) + sizeBool(fragment)
+	if r.Reason != "" {
+		n += sizeLen(len(r.Reason))
+	}
+	return n
+}
+
+// appendFields writes everything before the events.
+func (e *watchEncoder) appendFields(b []byte, fragment bool) []byte {
+	r := e.resp
+	b = appendHeaderField(b, &e.head)
+	b = appendInt(b, tag2Varint, uint64(r.ID))
+	b = appendBool(b, tag3Varint, r.Created)
+	b = appendBool(b, tag4Varint, r.Canceled)
+	b = appendInt(b, tag5Varint, uint64(r.CompactRev))
+	if r.Reason != "" {
+		b = append(appendLen(b, tagReason, len(r.Reason)), r.Reason...)
+	}
+	return appendBool(b, tag7Varint, fragment)
+}
