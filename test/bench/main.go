@@ -86,7 +86,11 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	began := time.Now()
-	if rep.Results, err = r.all(ctx); err != nil {
+	rep.Results, err = r.all(ctx)
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted; the servers are stopped and their data is removed")
+	}
+	if err != nil {
 		return err
 	}
 	r.say("done in %v", time.Since(began).Round(time.Second))
