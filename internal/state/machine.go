@@ -193,9 +193,10 @@ func (m *Machine) Commit(p Position) error {
 	if err := m.engine.Commit(m.batch); err != nil {
 		return fmt.Errorf("commit a group of commands: %w", err)
 	}
-	m.applied.Store(&p)
 	m.writer.Publish()
 	m.writer = nil
 	m.leases.Publish()
+	// Last: who finds a position applied finds its effects too.
+	m.applied.Store(&p)
 	return nil
 }

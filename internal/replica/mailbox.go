@@ -1,0 +1,41 @@
+package replica
+
+import "sync"
+
+// mailbox passes values to one goroutine and never makes the sender wait. What bounds it is its senders:
+// raft has only so much under way.
+type mailbox[T any] struct {
+	ready chan struct{} // holds a token while something may be inside
+
+	mu     sync.Mutex
+	values []T
+	spare  []T
+}
+
+func newMailbox[T any]() *mailbox[T] {
+	return &mailbox[T]{ready: make(chan struct{}, 1)}
+}
+
+func (m *mailbox[T]) put(v T) {
+	m.mu.Lock()
+	m.values = append(m.values, v)
+	m.mu.Unlock()
+	m.wake()
+}
+
+func (m *mailbox[T]) wake() {
+	select {
+	case m.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take returns everything inside. The slice is the caller's until it takes again.
+func (m *mailbox[T]) take() []T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	values := m.values
+	clear(m.spare[:cap(m.spare)])
+	m.values, m.spare = m.spare[:0], values
+	return values
+}

@@ -1,0 +1,195 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/keelson-db/keelson/internal/command"
+	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/raftlog"
+	"github.com/keelson-db/keelson/internal/state"
+)
+
+// Limits of raft itself.
+const (
+	maxMessageBytes     = 1 << 20  // of entries in one message to another member
+	maxInflightMessages = 512      // messages to a member that it has not answered
+	maxUncommittedBytes = 64 << 20 // of entries that wait for a quorum
+	maxApplyBytes       = 8 << 20  // of entries handed to the state machine at once
+)
+
+// Options are what a replica is built from.
+type Options struct {
+	Log       *raftlog.Log
+	Machine   *state.Machine
+	Heartbeat time.Duration // one tick of raft
+	Election  time.Duration // a multiple of Heartbeat
+	// MaxRequestBytes bounds one encoded command.
+	MaxRequestBytes int
+	// WarnApply is the time to apply one command from which on it is logged as slow.
+	WarnApply time.Duration
+	Seed      uint64 // random; names this run's proposals
+	Metrics   *metrics.Set
+	Logger    *slog.Logger
+}
+
+// Replica is this member's part in the order of commands.
+type Replica struct {
+	opts    Options
+	id      uint64
+	node    *raft.RawNode
+	log     *raftlog.Log
+	machine *state.Machine
+	logger  *slog.Logger
+
+	proposals *proposals
+	barriers  *barriers
+
+	appends *mailbox[*raftpb.Message] // from Run to RunAppend
+	applies *mailbox[*raftpb.Message] // from Run to RunApply
+	answers *mailbox[answer]          // from both back to Run
+
+	status  atomic.Pointer[Status]
+	leader  *leaderSignal
+	stopped chan struct{} // closed when Run returns
+
+	// Owned by Run.
+	appending   int       // appends of entries that are under way
+	leaderSince time.Time // when the present leader was first seen
+
+	applyTimings applyTimings // owned by RunApply
+}
+
+// Status is how this member sees the replication.
+type Status struct {
+	ID      uint64
+	Leader  uint64 // 0 when none is known
+	Term    uint64
+	Commit  uint64
+	Applied uint64
+	Role    string // as raft names it: StateLeader, StateFollower ...
+	Voters  int
+	Pending int // proposals waiting for their result
+}
+
+// New builds a replica on an open log and the state that belongs to it.
+func New(o Options) (*Replica, error) {
+	r := &Replica{
+		opts:      o,
+		id:        uint64(o.Machine.Members().Local()),
+		log:       o.Log,
+		machine:   o.Machine,
+		logger:    o.Logger,
+		proposals: newProposals(o.Seed),
+		barriers:  newBarriers(),
+		appends:   newMailbox[*raftpb.Message](),
+		applies:   newMailbox[*raftpb.Message](),
+		answers:   newMailbox[answer](),
+		leader:    newLeaderSignal(),
+		stopped:   make(chan struct{}),
+	}
+	r.applyTimings = newApplyTimings(o.Metrics)
+	if err := r.checkLog(); err != nil {
+		return nil, err
+	}
+	node, err := raft.NewRawNode(&raft.Config{
+		ID:                        r.id,
+		ElectionTick:              int(o.Election / o.Heartbeat),
+		HeartbeatTick:             1,
+		Storage:                   startLog{o.Log, o.Machine.Applied().Index},
+		Applied:                   o.Machine.Applied().Index,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             maxMessageBytes,
+		MaxInflightMsgs:           maxInflightMessages,
+		MaxUncommittedEntriesSize: maxUncommittedBytes,
+		MaxCommittedSizePerReady:  maxApplyBytes,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		Logger:                    raftLogger{r.logger},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	r.node = node
+	r.status.Store(&Status{ID: r.id, Voters: len(o.Machine.ConfState().GetVoters())})
+	r.publishStatus()
+	return r, nil
+}
+
+// startLog is the log as raft reads it at the start: everything that was applied is committed, which the log
+// itself may not have noted before a crash.
+type startLog struct {
+	*raftlog.Log
+	applied uint64
+}
+
+// InitialState implements raft.Storage.
+func (l startLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
+	hard, conf, err := l.Log.InitialState()
+	if err == nil && hard.GetCommit() < l.applied {
+		hard.Commit = new(l.applied)
+	}
+	return hard, conf, err
+}
+
+// checkLog makes sure that the log continues the state, and tells it who votes.
+func (r *Replica) checkLog() error {
+	applied := r.machine.Applied()
+	first, err := r.log.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("read the log's bounds: %w", err)
+	}
+	last, err := r.log.LastIndex()
+	if err != nil {
+		return fmt.Errorf("read the log's bounds: %w", err)
+	}
+	if first > applied.Index+1 || last < applied.Index {
+		return fmt.Errorf("the log holds entries %d to %d and the state was applied up to %d: they do not belong together; "+
+			"restore both from the same backup, or remove both and start from another member", first, last, applied.Index)
+	}
+	return r.log.SetSnapshot(applied.Index, applied.Term, r.machine.ConfState())
+}
+
+// Machine returns the state that commands are applied to.
+func (r *Replica) Machine() *state.Machine { return r.machine }
+
+// Propose hands in a command and waits until it is applied. An error means that it was refused or that
+// its outcome is unknown; the command's own error is in the Result.
+func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, error) {
+	one := &proposal{id: r.proposals.newID(), op: op, since: time.Now(), done: make(chan outcome, 1)}
+	var err error
+	if one.encoded, err = command.AppendEncoded(nil, command.Command{ID: one.id, Op: op}); err != nil {
+		return state.Result{}, err
+	}
+	if len(one.encoded) > r.opts.MaxRequestBytes {
+		return state.Result{}, ErrTooLarge
+	}
+	if err := r.proposals.add(one); err != nil {
+		return state.Result{}, err
+	}
+	select {
+	case out := <-one.done:
+		return out.result, out.err
+	case <-ctx.Done():
+		r.proposals.take(one.id)
+		r.opts.Metrics.Server.ProposalsFailed.Inc()
+		return state.Result{}, ctx.Err()
+	}
+}
+
+// Status returns how things are. It takes no lock that replication needs.
+func (r *Replica) Status() Status {
+	s := *r.status.Load()
+	s.Applied = r.machine.Applied().Index
+	s.Pending = r.proposals.pending()
+	return s
+}
+
+// LeaderChanged returns a channel that is closed when the leader, as seen here, changes.
+func (r *Replica) LeaderChanged() <-chan struct{} { return r.leader.changed() }
