@@ -1,0 +1,145 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/keelson-db/keelson/test/harness"
+
+	// Registers the messages of the two services that the client library does not use.
+	_ "go.etcd.io/etcd/server/v3/etcdserver/api/v3election/v3electionpb"
+	_ "go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
+)
+
+// unbuilt lists the methods that Keelson does not have yet. A method leaves this list when it is built.
+var unbuilt = []string{
+	"etcdserverpb.Auth.AuthEnable", "etcdserverpb.Auth.AuthDisable", "etcdserverpb.Auth.AuthStatus", "etcdserverpb.Auth.Authenticate",
+	"etcdserverpb.Auth.UserAdd", "etcdserverpb.Auth.UserGet", "etcdserverpb.Auth.UserList", "etcdserverpb.Auth.UserDelete",
+	"etcdserverpb.Auth.UserChangePassword", "etcdserverpb.Auth.UserGrantRole", "etcdserverpb.Auth.UserRevokeRole",
+	"etcdserverpb.Auth.RoleAdd", "etcdserverpb.Auth.RoleGet", "etcdserverpb.Auth.RoleList", "etcdserverpb.Auth.RoleDelete",
+	"etcdserverpb.Auth.RoleGrantPermission", "etcdserverpb.Auth.RoleRevokePermission",
+	"etcdserverpb.Maintenance.Snapshot", "etcdserverpb.Maintenance.Hash", "etcdserverpb.Maintenance.HashKV",
+	"etcdserverpb.Maintenance.Defragment", "etcdserverpb.Maintenance.MoveLeader", "etcdserverpb.Maintenance.Downgrade",
+	"etcdserverpb.Cluster.MemberAdd", "etcdserverpb.Cluster.MemberRemove", "etcdserverpb.Cluster.MemberUpdate", "etcdserverpb.Cluster.MemberPromote",
+	"v3lockpb.Lock.Lock", "v3lockpb.Lock.Unlock",
+	"v3electionpb.Election.Campaign", "v3electionpb.Election.Proclaim", "v3electionpb.Election.Leader",
+	"v3electionpb.Election.Observe", "v3electionpb.Election.Resign",
+}
+
+// TestUnbuiltMethodsSayThatTheyAreNotBuilt checks that what is missing is never a fake success.
+func TestUnbuiltMethodsSayThatTheyAreNotBuilt(t *testing.T) {
+	t.Parallel()
+	keelsonOnly(t, "etcd has all of its methods")
+	n := harness.Start(t, harness.Options{})
+	conn := n.Conn(t)
+	check := func(name, request string) {
+		t.Run(name+" "+request, func(t *testing.T) {
+			s := status.Convert(callByName(harness.Ctx(t), t, conn, name, request))
+			if s.Code() != codes.Unimplemented {
+				t.Errorf("got %v %q, want Unimplemented", s.Code(), s.Message())
+			}
+			// "unknown method" is what grpc says by itself; it does not tell the reader that the method is to come.
+			if len(s.Message()) < 10 || strings.HasPrefix(s.Message(), "unknown ") {
+				t.Errorf("the text %q does not say what is missing", s.Message())
+			}
+		})
+	}
+	for _, name := range unbuilt {
+		check(name, "")
+	}
+	check("etcdserverpb.Maintenance.Alarm", "action:ACTIVATE alarm:NOSPACE")
+	check("etcdserverpb.Maintenance.Alarm", "action:DEACTIVATE alarm:NOSPACE")
+}
+
+// TestEveryMethodOfTheContractIsKnown compares the services with the list above: a method is built or listed.
+func TestEveryMethodOfTheContractIsKnown(t *testing.T) {
+	t.Parallel()
+	conn := harness.Start(t, harness.Options{}).Conn(t)
+	listed := map[string]bool{}
+	for _, name := range unbuilt {
+		listed[name] = true
+	}
+	for _, service := range []protoreflect.FullName{
+		"etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Cluster", "etcdserverpb.Maintenance", "etcdserverpb.Auth",
+		"v3lockpb.Lock", "v3electionpb.Election",
+	} {
+		desc, err := protoregistry.GlobalFiles.FindDescriptorByName(service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		methods := desc.(protoreflect.ServiceDescriptor).Methods()
+		for i := range methods.Len() {
+			m := methods.Get(i)
+			name := string(m.FullName())
+			if listed[name] || m.IsStreamingClient() || (!onKeelson() && m.FullName().Parent() == "v3lockpb.Lock") {
+				continue
+			}
+			if s := status.Convert(callByName(harness.Ctx(t), t, conn, name, "")); s.Code() == codes.Unimplemented {
+				t.Errorf("%s: %q, but it is not listed as unbuilt", name, s.Message())
+			}
+		}
+	}
+}
+
+// callByName makes one call of any shape and returns its end.
+func callByName(ctx context.Context, t *testing.T, conn *grpc.ClientConn, name, request string) error {
+	t.Helper()
+	desc, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := desc.(protoreflect.MethodDescriptor)
+	req, resp := newMessage(t, m.Input()), newMessage(t, m.Output())
+	if err := prototext.Unmarshal([]byte(request), req); err != nil {
+		t.Fatal(err)
+	}
+	full := "/" + string(m.FullName().Parent()) + "/" + string(m.Name())
+	if !m.IsStreamingServer() {
+		return conn.Invoke(ctx, full, req, resp)
+	}
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, full)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(stream.SendMsg(req), stream.CloseSend()); err != nil {
+		return err
+	}
+	for {
+		if err := stream.RecvMsg(resp); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// TestHealthServiceServes asks gRPC's own health service.
+func TestHealthServiceServes(t *testing.T) {
+	t.Parallel()
+	conn := harness.Start(t, harness.Options{}).Conn(t)
+	health := grpc_health_v1.NewHealthClient(conn)
+	r, err := health.Check(harness.Ctx(t), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil || r.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+		t.Errorf("check: %v, %v", r, err)
+	}
+	_, err = health.Check(harness.Ctx(t), &grpc_health_v1.HealthCheckRequest{Service: "nothing"})
+	wantStatus(t, err, codes.NotFound, "unknown service")
+	stream, err := health.Watch(harness.Ctx(t), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := stream.Recv(); err != nil || r.Status != grpc_health_v1.HealthCheckResponse_SERVING {
+		t.Errorf("watch: %v, %v", r, err)
+	}
+}
