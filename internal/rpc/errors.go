@@ -1,0 +1,64 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/mvcc"
+	"github.com/keelson-db/keelson/internal/replica"
+	"github.com/keelson-db/keelson/internal/state"
+)
+
+// translation is one row of the table: what the house says, and what a client must hear.
+type translation struct{ ours, theirs error }
+
+// translations is the one place where our errors become etcd's. Clients compare code and text, so both
+// are exact. Errors that are about the shape of a request are etcd's from the start and not listed.
+func translations() [13]translation {
+	return [...]translation{
+		{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
+		{mvcc.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
+		{state.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+		{lease.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
+		{lease.ErrExists, rpctypes.ErrGRPCLeaseExist},
+		{replica.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+		// etcd's own translation of this one loses its code on the way; alerts have learnt to expect that.
+		{replica.ErrTooManyRequests, withCode(codes.Unknown, rpctypes.ErrGRPCRequestTooManyRequests)},
+		{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+		{replica.ErrLeaderChanged, rpctypes.ErrGRPCLeaderChanged},
+		{replica.ErrStopped, rpctypes.ErrGRPCStopped},
+		{replica.ErrTimeoutLeaderFail, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+		{replica.ErrTimeout, rpctypes.ErrGRPCTimeout},
+		{errLeaseWait, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
+	}
+}
+
+func withCode(code codes.Code, err error) error { return status.Error(code, rpctypes.ErrorDesc(err)) }
+
+// wireError is what the client is told. What is in no row passes as it is, with the code Unknown.
+func wireError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var has interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &has) {
+		return err
+	}
+	for _, t := range translations() {
+		if errors.Is(err, t.ours) {
+			return t.theirs
+		}
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return status.FromContextError(context.Canceled).Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(context.DeadlineExceeded).Err()
+	}
+	return status.Error(codes.Unknown, err.Error())
+}

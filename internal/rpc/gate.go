@@ -1,0 +1,194 @@
+package rpc
+
+import (
+	"context"
+	"log/slog"
+	"time"
+	"unicode/utf8"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/keelson-db/keelson/internal/metrics"
+)
+
+// gate stands before every method: it counts, checks what the request's metadata asks for, translates
+// errors and tells the log about slow requests. It takes the place of gRPC's interceptors because those
+// see a method by its name, and everything known about a name would be looked up again for each call.
+type gate struct {
+	set     *metrics.Set
+	log     *slog.Logger
+	slow    time.Duration // 0 logs none
+	leader  func() uint64 // 0 when there is none
+	streams *leaderStreams
+}
+
+// unary makes a gRPC handler of a function.
+func unary[In any](g *gate, full string, f func(context.Context, *In) (any, error)) grpc.MethodHandler {
+	m := g.set.GRPC.Method(full)
+	return func(_ any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		in := new(In)
+		if err := decode(in); err != nil {
+			return nil, err
+		}
+		if intercept == nil {
+			return call(ctx, g, m, full, in, f)
+		}
+		return intercept(ctx, in, &grpc.UnaryServerInfo{FullMethod: full}, func(ctx context.Context, _ any) (any, error) {
+			return call(ctx, g, m, full, in, f)
+		})
+	}
+}
+
+func call[In any](ctx context.Context, g *gate, m *metrics.Method, full string, in *In, f func(context.Context, *In) (any, error)) (any, error) {
+	start := time.Now()
+	m.Started()
+	m.MsgReceived()
+	err := g.admitUnary(ctx)
+	var out any
+	if err == nil {
+		out, err = f(ctx, in)
+	}
+	took := time.Since(start)
+	if m.Timed() {
+		m.Took(took)
+	}
+	if g.slow > 0 && took > g.slow {
+		g.tellSlow(ctx, full, took, in, err)
+	}
+	if err != nil {
+		err = wireError(err)
+		m.Handled(status.Code(err))
+		return nil, err
+	}
+	m.MsgSent()
+	m.Handled(0)
+	return out, nil
+}
+
+// admitUnary checks a call's metadata.
+func (g *gate) admitUnary(ctx context.Context) error {
+	version, err := clientVersion(ctx)
+	if err != nil {
+		return err
+	}
+	g.set.Server.ClientRequests.Unary(version).Inc()
+	if wantsLeader(ctx) && g.leader() == 0 {
+		return rpctypes.ErrGRPCNoLeader
+	}
+	return nil
+}
+
+// clientVersion is the API version the client says it speaks, or "".
+func clientVersion(ctx context.Context) (string, error) {
+	v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey)
+	if len(v) == 0 {
+		return "", nil
+	}
+	if !utf8.ValidString(v[0]) {
+		return "", rpctypes.ErrGRPCInvalidClientAPIVersion
+	}
+	return v[0], nil
+}
+
+func wantsLeader(ctx context.Context) bool {
+	v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
+	return len(v) > 0 && v[0] == rpctypes.MetadataHasLeader
+}
+
+// stream makes a gRPC handler of a function that serves one stream.
+func (g *gate) stream(full string, f func(grpc.ServerStream) error) grpc.StreamHandler {
+	m := g.set.GRPC.Method(full)
+	return func(_ any, raw grpc.ServerStream) error {
+		start := time.Now()
+		m.Started()
+		err := wireError(g.serve(raw, m, f))
+		m.Handled(status.Code(err))
+		if m.Timed() {
+			m.Took(time.Since(start))
+		}
+		return err
+	}
+}
+
+// serve checks a stream's metadata and runs it. A stream that asked for a leader is watched over: when it
+// is cancelled for having none, whatever f made of that, the client hears the reason.
+func (g *gate) serve(raw grpc.ServerStream, m *metrics.Method, f func(grpc.ServerStream) error) error {
+	ctx := raw.Context()
+	version, err := clientVersion(ctx)
+	if err != nil {
+		return err
+	}
+	g.set.Server.ClientRequests.Stream(version).Inc()
+	if !wantsLeader(ctx) {
+		return f(&countedStream{ServerStream: raw, ctx: ctx, m: m})
+	}
+	if g.leader() == 0 {
+		return rpctypes.ErrGRPCNoLeader
+	}
+	ctx, leave := g.streams.enter(ctx)
+	defer leave()
+	err = f(&countedStream{ServerStream: raw, ctx: ctx, m: m})
+	if context.Cause(ctx) == rpctypes.ErrGRPCNoLeader {
+		return rpctypes.ErrGRPCNoLeader
+	}
+	return err
+}
+
+// countedStream counts messages and carries the context that ends when the leader is missed.
+type countedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+	m   *metrics.Method
+}
+
+func (s *countedStream) Context() context.Context { return s.ctx }
+
+func (s *countedStream) RecvMsg(in any) error {
+	err := s.ServerStream.RecvMsg(in)
+	if err == nil {
+		s.m.MsgReceived()
+	}
+	return err
+}
+
+func (s *countedStream) SendMsg(out any) error {
+	err := s.ServerStream.SendMsg(out)
+	if err == nil {
+		s.m.MsgSent()
+	}
+	return err
+}
+
+// tellSlow logs a slow request: where it came from and what it was about, but no values, because they
+// may be secrets and they may be large.
+func (g *gate) tellSlow(ctx context.Context, full string, took time.Duration, in any, err error) {
+	attrs := []slog.Attr{slog.String("method", full), slog.Duration("took", took), slog.Duration("expected", g.slow)}
+	if p, ok := peer.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("remote", p.Addr.String()))
+	}
+	switch in := in.(type) {
+	case *pb.RangeRequest:
+		attrs = append(attrs, slog.String("key", shown(in.Key)), slog.String("range_end", shown(in.RangeEnd)),
+			slog.Int64("limit", in.Limit), slog.Int64("revision", in.Revision))
+	case *pb.PutRequest:
+		attrs = append(attrs, slog.String("key", shown(in.Key)), slog.Int("value_bytes", len(in.Value)))
+	case *pb.DeleteRangeRequest:
+		attrs = append(attrs, slog.String("key", shown(in.Key)), slog.String("range_end", shown(in.RangeEnd)))
+	case *pb.TxnRequest:
+		attrs = append(attrs, slog.Int("compares", len(in.Compare)), slog.Int("success", len(in.Success)), slog.Int("failure", len(in.Failure)))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	g.log.LogAttrs(ctx, slog.LevelWarn, "request took too long", attrs...)
+}
+
+// shownKeyBytes is how many bytes of a key are logged.
+const shownKeyBytes = 256
+
+func shown(key []byte) string { return string(key[:min(len(key), shownKeyBytes)]) }

@@ -1,0 +1,201 @@
+package rpc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+
+	"github.com/keelson-db/keelson/internal/command"
+	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/metrics"
+)
+
+const (
+	// maxLeaseSeconds is the longest time to live that can be asked for, in seconds.
+	maxLeaseSeconds = 9_000_000_000
+	// leaseIDTries is how many lease IDs are drawn before giving up; a second one is needed about as often
+	// as a random number of 63 bits hits one of the leases there are.
+	leaseIDTries = 10
+	// leaseWait is how long a lease that is unknown here may take to become known.
+	leaseWait = time.Second
+)
+
+// errLeaseWait means that this member could not be sure in time whether a lease exists.
+var errLeaseWait = errors.New("wait until everything acknowledged is applied: took too long")
+
+// leaseServer answers the lease service. Which leases exist is decided by commands, how long they have
+// left by the clock.
+type leaseServer struct {
+	headers
+	replica    Proposer
+	clock      LeaseClock
+	table      *lease.Table
+	set        *metrics.Set
+	minSeconds int64
+
+	mu  sync.Mutex // held while ids is used
+	ids *rand.Rand
+}
+
+// minLeaseSeconds is the shortest time to live there is: a lease must outlive an election.
+func minLeaseSeconds(election time.Duration) int64 {
+	return int64((election*3/2 + time.Second - 1) / time.Second)
+}
+
+func (s *leaseServer) grant(ctx context.Context, r *pb.LeaseGrantRequest) (any, error) {
+	if r.TTL > maxLeaseSeconds {
+		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
+	}
+	r.TTL = max(r.TTL, s.minSeconds)
+	draw := r.ID == 0
+	for try := 1; ; try++ {
+		if draw {
+			r.ID = s.newID()
+		}
+		out, rev, err := propose[*pb.LeaseGrantResponse](ctx, s.replica, r)
+		if draw && try < leaseIDTries && errors.Is(err, lease.ErrExists) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.set.Lease.TTL.Observe(float64(r.TTL))
+		out.Header = s.at(rev)
+		return out, nil
+	}
+}
+
+// newID draws a lease ID: positive, because clients print and parse it as such.
+func (s *leaseServer) newID() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return 1 + s.ids.Int64N(1<<63-1)
+}
+
+func (s *leaseServer) revoke(ctx context.Context, r *pb.LeaseRevokeRequest) (any, error) {
+	out, rev, err := propose[*pb.LeaseRevokeResponse](ctx, s.replica, &command.LeaseRevoke{IDs: []int64{r.ID}})
+	if err != nil {
+		return nil, err
+	}
+	out.Header = s.at(rev)
+	return out, nil
+}
+
+// keepAlive answers one renewal after the other. Receiving has a goroutine of its own, because nothing
+// but the end of the call ends a receive, and a stream that lost its leader has to end before.
+func (s *leaseServer) keepAlive(stream grpc.ServerStream) error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.renewAll(stream) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-stream.Context().Done():
+		return stream.Context().Err()
+	}
+}
+
+func (s *leaseServer) renewAll(stream grpc.ServerStream) error {
+	ctx, in := stream.Context(), new(pb.LeaseKeepAliveRequest)
+	for {
+		if err := stream.RecvMsg(in); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if ctx.Err() == nil {
+				s.set.Network.StreamFailures.WithLabelValues("receive", "lease-keepalive").Inc()
+			}
+			return err
+		}
+		// The header comes first: it must not tell a revision at which the lease may be gone already.
+		out := &pb.LeaseKeepAliveResponse{Header: s.now(), ID: in.ID}
+		var err error
+		if out.TTL, err = s.renew(ctx, lease.ID(in.ID)); err != nil {
+			return err
+		}
+		if err := stream.SendMsg(out); err != nil {
+			if ctx.Err() == nil {
+				s.set.Network.StreamFailures.WithLabelValues("send", "lease-keepalive").Inc()
+			}
+			return err
+		}
+	}
+}
+
+// renew gives a lease its time again. That a lease does not exist is said only once this member has
+// applied everything there is: a client that hears it takes its session for lost.
+func (s *leaseServer) renew(ctx context.Context, id lease.ID) (int64, error) {
+	ttl, err := s.clock.Renew(ctx, id)
+	if err != nil || ttl > 0 {
+		return ttl, err
+	}
+	if err := s.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	return s.clock.Renew(ctx, id)
+}
+
+// catchUp waits until everything acknowledged is applied here.
+func (s *leaseServer) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, leaseWait, errLeaseWait)
+	defer cancel()
+	err := s.replica.Barrier(ctx)
+	if err != nil && context.Cause(ctx) == errLeaseWait {
+		return errLeaseWait
+	}
+	return err
+}
+
+func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (any, error) {
+	id := lease.ID(r.ID)
+	left, granted, ok := s.clock.Remaining(id)
+	if !ok {
+		if err := s.catchUp(ctx); err != nil {
+			return nil, err
+		}
+		left, granted, ok = s.clock.Remaining(id)
+	}
+	if !ok {
+		return &pb.LeaseTimeToLiveResponse{Header: s.now(), ID: r.ID, TTL: -1}, nil
+	}
+	out := &pb.LeaseTimeToLiveResponse{Header: s.now(), ID: r.ID, TTL: left, GrantedTTL: granted}
+	if r.Keys {
+		for _, key := range s.table.Keys(id) {
+			out.Keys = append(out.Keys, []byte(key))
+		}
+	}
+	return out, nil
+}
+
+// leases lists what this member knows, those that end first in front.
+func (s *leaseServer) leases(context.Context, *pb.LeaseLeasesRequest) (any, error) {
+	type timed struct {
+		id   lease.ID
+		left int64
+	}
+	list := s.table.List()
+	order := make([]timed, len(list))
+	for i, l := range list {
+		left, _, ok := s.clock.Remaining(l.ID)
+		if !ok {
+			left = l.TTL
+		}
+		order[i] = timed{l.ID, left}
+	}
+	slices.SortFunc(order, func(a, b timed) int {
+		return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.id, b.id))
+	})
+	out := &pb.LeaseLeasesResponse{Header: s.now(), Leases: make([]*pb.LeaseStatus, len(order))}
+	for i, o := range order {
+		out.Leases[i] = &pb.LeaseStatus{ID: int64(o.id)}
+	}
+	return out, nil
+}

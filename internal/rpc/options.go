@@ -1,0 +1,33 @@
+package rpc
+
+import (
+	"math"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	// grpcOverheadBytes is how much longer a message may be than the command in it, in bytes: what lies
+	// between the two limits is refused with an error that says so, and only beyond by the transport.
+	grpcOverheadBytes = 512 << 10
+	// maxSendBytes is the longest reply in bytes.
+	maxSendBytes = math.MaxInt32
+)
+
+// ServerOptions are what a gRPC server for these services must be made with: the codec and the limits.
+func ServerOptions(d Deps) []grpc.ServerOption {
+	opts := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(codec{received: d.Metrics.Network.ClientReceivedBytes, sent: d.Metrics.Network.ClientSentBytes}),
+		grpc.MaxRecvMsgSize(d.MaxRequestBytes + grpcOverheadBytes),
+		grpc.MaxSendMsgSize(maxSendBytes),
+		grpc.MaxConcurrentStreams(d.MaxConcurrentStreams),
+	}
+	if d.KeepAliveMinTime > 0 {
+		opts = append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: d.KeepAliveMinTime}))
+	}
+	if d.KeepAliveInterval > 0 && d.KeepAliveTimeout > 0 {
+		opts = append(opts, grpc.KeepaliveParams(keepalive.ServerParameters{Time: d.KeepAliveInterval, Timeout: d.KeepAliveTimeout}))
+	}
+	return opts
+}

@@ -1,0 +1,206 @@
+package rpc
+
+import (
+	"context"
+	"math/rand/v2"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	"github.com/keelson-db/keelson/internal/metrics"
+)
+
+// leaseSeedStream sets the sequence of lease IDs apart from other sequences with the same seed.
+const leaseSeedStream = 0x6c65617365
+
+// Services are etcd's gRPC services of one member.
+type Services struct {
+	gate   *gate
+	health *health.Server
+	descs  []*grpc.ServiceDesc
+}
+
+// built are the methods of a service that answer; by name.
+type built struct {
+	unary  map[string]func(g *gate, full string) grpc.MethodHandler
+	stream map[string]func(grpc.ServerStream) error
+}
+
+// method fits a function into the table of a service's methods.
+func method[In any](f func(context.Context, *In) (any, error)) func(*gate, string) grpc.MethodHandler {
+	return func(g *gate, full string) grpc.MethodHandler { return unary(g, full, f) }
+}
+
+// New builds the services. They begin to answer when they are registered and the transport is started.
+func New(d Deps) *Services {
+	leader := func() uint64 { return d.Replica.Status().Leader }
+	s := &Services{
+		gate: &gate{
+			set: d.Metrics, log: d.Log, slow: d.WarningUnaryRequestDuration,
+			leader: leader, streams: newLeaderStreams(leader, d.ElectionTimeout),
+		},
+		health: health.NewServer(),
+	}
+	s.add(d, &pb.KV_ServiceDesc, kvMethods(d))
+	s.add(d, &pb.Watch_ServiceDesc, watchMethods(d))
+	s.add(d, &pb.Lease_ServiceDesc, leaseMethods(d))
+	s.add(d, &pb.Cluster_ServiceDesc, clusterMethods(d))
+	s.add(d, &pb.Maintenance_ServiceDesc, maintenanceMethods(d))
+	s.add(d, &pb.Auth_ServiceDesc, built{})
+	s.add(d, &healthpb.Health_ServiceDesc, healthMethods(s.health))
+	return s
+}
+
+// Register puts the services onto a transport. The transport must have been made with ServerOptions, which
+// bring the codec.
+func (s *Services) Register(r grpc.ServiceRegistrar) {
+	for _, desc := range s.descs {
+		r.RegisterService(desc, nil)
+	}
+}
+
+// Run looks after streams that asked for a leader until ctx ends.
+func (s *Services) Run(ctx context.Context) error { return s.gate.streams.run(ctx) }
+
+// Shutdown tells health checks that this member will serve no longer.
+func (s *Services) Shutdown() { s.health.Shutdown() }
+
+// add makes our own copy of a service's description: each method leads through the gate to what is built
+// of it, or to a plain statement that it is not.
+func (s *Services) add(d Deps, theirs *grpc.ServiceDesc, b built) {
+	ours := &grpc.ServiceDesc{ServiceName: theirs.ServiceName, HandlerType: (*any)(nil), Metadata: theirs.Metadata}
+	var infos []metrics.MethodInfo
+	for _, m := range theirs.Methods {
+		infos = append(infos, metrics.MethodInfo{Service: theirs.ServiceName, Method: m.MethodName, Type: metrics.Unary})
+	}
+	for _, m := range theirs.Streams {
+		infos = append(infos, metrics.MethodInfo{
+			Service: theirs.ServiceName, Method: m.StreamName, Type: metrics.TypeOf(m.ClientStreams, m.ServerStreams),
+		})
+	}
+	d.Metrics.GRPC.Register(infos, d.ExtensiveMetrics)
+
+	for _, m := range theirs.Methods {
+		full := "/" + theirs.ServiceName + "/" + m.MethodName
+		handler := unbuiltMethod(s.gate, full, m.MethodName)
+		if bind, ok := b.unary[m.MethodName]; ok {
+			handler = bind(s.gate, full)
+		}
+		ours.Methods = append(ours.Methods, grpc.MethodDesc{MethodName: m.MethodName, Handler: handler})
+	}
+	for _, m := range theirs.Streams {
+		serve, ok := b.stream[m.StreamName]
+		if !ok {
+			serve = func(grpc.ServerStream) error { return unbuilt(m.StreamName) }
+		}
+		m.Handler = s.gate.stream("/"+theirs.ServiceName+"/"+m.StreamName, serve)
+		ours.Streams = append(ours.Streams, m)
+	}
+	s.descs = append(s.descs, ours)
+}
+
+// unbuilt is the answer of a method that is not built: never a fake success.
+func unbuilt(name string) error {
+	return status.Error(codes.Unimplemented, "keelson: "+name+" is not built yet; see docs/compat.md")
+}
+
+// unbuiltMethod does not even read the request: whatever it says, the answer is the same.
+func unbuiltMethod(g *gate, full, name string) grpc.MethodHandler {
+	m := g.set.GRPC.Method(full)
+	return func(any, context.Context, func(any) error, grpc.UnaryServerInterceptor) (any, error) {
+		m.Started()
+		m.Handled(codes.Unimplemented)
+		return nil, unbuilt(name)
+	}
+}
+
+func (d Deps) headers() headers {
+	return headers{
+		cluster: d.ClusterID, member: d.MemberID, store: d.Machine.KV(),
+		term: func() uint64 { return d.Replica.Status().Term },
+	}
+}
+
+func kvMethods(d Deps) built {
+	kv := &kvServer{
+		headers: d.headers(), replica: d.Replica, store: d.Machine.KV(), counts: d.Metrics.MVCC,
+		maxOps: d.MaxTxnOps, maxBytes: d.MaxRequestBytes,
+	}
+	return built{
+		unary: map[string]func(*gate, string) grpc.MethodHandler{
+			"Range":       method(kv.rangeKeys),
+			"Put":         method(kv.put),
+			"DeleteRange": method(kv.deleteRange),
+			"Txn":         method(kv.txn),
+			"Compact":     method(kv.compact),
+		},
+		stream: map[string]func(grpc.ServerStream) error{"RangeStream": kv.rangeStream},
+	}
+}
+
+func watchMethods(d Deps) built {
+	w := newWatchServer(watchConfig{
+		Hub: d.Hub, Store: d.Machine.KV(),
+		ClusterID: d.ClusterID, MemberID: d.MemberID, Term: d.headers().term,
+		ProgressInterval: d.WatchProgressNotifyInterval,
+		FragmentBytes:    d.MaxRequestBytes + grpcOverheadBytes,
+		Metrics:          d.Metrics.Watch,
+	})
+	return built{stream: map[string]func(grpc.ServerStream) error{"Watch": func(stream grpc.ServerStream) error {
+		return w.Watch(&grpc.GenericServerStream[pb.WatchRequest, pb.WatchResponse]{ServerStream: stream})
+	}}}
+}
+
+func leaseMethods(d Deps) built {
+	l := &leaseServer{
+		headers: d.headers(), replica: d.Replica, clock: d.Clock, table: d.Machine.Leases(), set: d.Metrics,
+		minSeconds: minLeaseSeconds(d.ElectionTimeout),
+		ids:        rand.New(rand.NewPCG(d.Seed^d.MemberID, leaseSeedStream)),
+	}
+	return built{
+		unary: map[string]func(*gate, string) grpc.MethodHandler{
+			"LeaseGrant":      method(l.grant),
+			"LeaseRevoke":     method(l.revoke),
+			"LeaseTimeToLive": method(l.timeToLive),
+			"LeaseLeases":     method(l.leases),
+		},
+		stream: map[string]func(grpc.ServerStream) error{"LeaseKeepAlive": l.keepAlive},
+	}
+}
+
+func clusterMethods(d Deps) built {
+	c := &clusterServer{headers: d.headers(), replica: d.Replica, table: d.Machine.Members()}
+	return built{unary: map[string]func(*gate, string) grpc.MethodHandler{"MemberList": method(c.memberList)}}
+}
+
+func maintenanceMethods(d Deps) built {
+	m := &maintenanceServer{
+		headers: d.headers(), replica: d.Replica, members: d.Machine.Members(), alarms: d.Alarms,
+		version: d.Version, storageVersion: d.StorageVersion,
+		databaseBytes: d.DatabaseBytes, quotaBytes: d.QuotaBackendBytes,
+	}
+	return built{unary: map[string]func(*gate, string) grpc.MethodHandler{
+		"Status": method(m.status),
+		"Alarm":  method(m.alarm),
+	}}
+}
+
+func healthMethods(h *health.Server) built {
+	return built{
+		unary: map[string]func(*gate, string) grpc.MethodHandler{
+			"Check": method(func(ctx context.Context, r *healthpb.HealthCheckRequest) (any, error) { return h.Check(ctx, r) }),
+			"List":  method(func(ctx context.Context, r *healthpb.HealthListRequest) (any, error) { return h.List(ctx, r) }),
+		},
+		stream: map[string]func(grpc.ServerStream) error{"Watch": func(stream grpc.ServerStream) error {
+			r := new(healthpb.HealthCheckRequest)
+			if err := stream.RecvMsg(r); err != nil {
+				return err
+			}
+			return h.Watch(r, &grpc.GenericServerStream[healthpb.HealthCheckRequest, healthpb.HealthCheckResponse]{ServerStream: stream})
+		}},
+	}
+}
