@@ -211,18 +211,13 @@ func (l *Log) advance(p *plan, t *Timing) error {
 		}
 	}
 	started := time.Now()
-	next, err := l.takeNext(w.seg.number + 1)
+	next, err := l.startNext(w.off)
 	if err != nil {
 		return fmt.Errorf("start segment %d: %w", w.seg.number+1, err)
 	}
 	t.Sync += time.Since(started)
 	p.begin = &beginning{prevEnd: uint32(w.off), prevCRC: w.chain, last: p.last, prefix: p.prefix, hard: p.hard}
 	p.prefixN, p.hardN = 0, 0 // the begin record says both
-	l.mu.Lock()
-	l.segments[len(l.segments)-1].used = w.off
-	l.segments = append(l.segments, next)
-	l.durable = headerBlock
-	l.mu.Unlock()
 	w.seg, w.off, w.chain, w.synced = next, headerBlock, next.base, headerBlock
 	return nil
 }

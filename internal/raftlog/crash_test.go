@@ -62,11 +62,11 @@ func crashEverywhere(t *testing.T, seed uint64) (crashes int) {
 	created = true
 	for i := range 120 {
 		switch draw := w.rng.IntN(24); {
-		case draw == 0:
-			err = l.upkeep(context.Background(), 0)
 		case draw <= 3:
+			err = l.upkeep(context.Background(), 0)
+		case draw <= 7:
 			err = w.compact(l)
-		case draw == 4:
+		case draw == 8:
 			l = restart(t, l, w, o)
 		default:
 			err = w.append(l)

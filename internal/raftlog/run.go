@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/keelson-db/keelson/internal/invariant"
 )
 
 const (
@@ -122,7 +124,7 @@ func (l *Log) prepareNext() error {
 		return nil
 	}
 	// While the directory is held nobody else can start this number: an append that
-	// needs it waits for the directory in takeNext.
+	// needs it waits for the directory in startNext.
 	next, err := d.prepare(number)
 	if err != nil {
 		return fmt.Errorf("prepare segment %d: %w", number, err)
@@ -133,26 +135,47 @@ func (l *Log) prepareNext() error {
 	return nil
 }
 
-// takeNext returns the segment with this number, prepared by Run or made now.
-func (l *Log) takeNext(number uint64) (*segment, error) {
-	if s := l.claimNext(); s != nil {
+// startNext makes the segment behind the active one the active one: the one that Run
+// prepared, or one that is made now. used is where the present one ends.
+func (l *Log) startNext(used int64) (*segment, error) {
+	if s := l.startPrepared(used); s != nil {
 		return s, nil
 	}
 	d := <-l.files
 	defer func() { l.files <- d }()
-	if s := l.claimNext(); s != nil {
+	if s := l.startPrepared(used); s != nil {
 		return s, nil
 	}
 	if err := d.recycle(l.takeRetired()); err != nil {
 		return nil, err
 	}
-	return d.prepare(number)
+	s, err := d.prepare(l.tail.seg.number + 1)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.start(s, used)
+	return s, nil
 }
 
-func (l *Log) claimNext() *segment {
+func (l *Log) startPrepared(used int64) *segment {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.next
-	l.next = nil
+	if s != nil {
+		l.start(s, used)
+	}
 	return s
+}
+
+// start puts a segment at the end of the log. Taking it from next and this are one
+// step under Log.mu: between them Run would prepare the same number again.
+func (l *Log) start(s *segment, used int64) {
+	active := l.segments[len(l.segments)-1]
+	invariant.Check(s.number == active.number+1, "segment numbers follow each other")
+	active.used = used
+	l.next = nil
+	l.segments = append(l.segments, s)
+	l.durable = headerBlock
 }
