@@ -1,113 +1,199 @@
-// Package storage is an ordered key-value engine: Pebble without its own log.
 package storage
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/keelson-db/keelson/internal/invariant"
 )
 
-// ErrLocked is returned (wrapped) when another process holds the directory.
-var ErrLocked = errors.New("storage directory is locked by another process")
+// Engine is an open key-value engine. It is safe for concurrent use.
+type Engine struct {
+	db   *pebble.DB
+	lock *pebble.Lock
+	log  *slog.Logger
+	ro   bool
 
-// Options are the parameters of Open; zero sizes mean the named defaults.
-type Options struct {
-	FS                        vfs.FS
-	Dir                       string
-	CacheBytes, MemTableBytes int64
-	ReadOnly                  bool
-	Logger                    *slog.Logger
+	// unflushed estimates the bytes committed since the last finished flush,
+	// for Stats.
+	unflushed atomic.Int64
+	// dirty says that something was committed since the last call of Flush. It
+	// errs on the side of flushing.
+	dirty atomic.Bool
+	// stale says that tables came or went since sizes was taken.
+	stale atomic.Bool
+
+	failure failure
+
+	mu      sync.Mutex    // guards flushed, sizes and closed
+	flushed chan struct{} // closed and replaced at each finished flush
+	sizes   Stats         // as of the last refresh
+	closed  bool
 }
 
-// Engine is an open key-value engine.
-type Engine struct{}
-
-// Batch collects changes that become visible and durable together.
-type Batch struct{}
-
-// Iter walks keys in order.
-type Iter struct{}
-
-// Stats are the engine's sizes in bytes.
-type Stats struct {
-	DiskBytes, LiveBytes, MemTableBytes, CacheBytes int64
+// Open opens or creates the engine in a directory and holds its lock until
+// Close. The error wraps ErrLocked when somebody else holds the directory.
+func Open(o Options) (*Engine, error) {
+	invariant.Check(o.FS != nil && o.Dir != "", "an engine is opened on a file system and in a directory")
+	o = o.withDefaults()
+	if !o.ReadOnly {
+		if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+			return nil, fmt.Errorf("create storage directory: %w", err)
+		}
+	}
+	lock, err := lockDir(o.FS, o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("lock storage directory %s: %w", o.Dir, err)
+	}
+	e := &Engine{lock: lock, log: o.Logger, ro: o.ReadOnly, flushed: make(chan struct{})}
+	e.failure.ch = make(chan struct{})
+	e.stale.Store(true)
+	p := o.pebbleOptions(e)
+	p.Lock = lock
+	db, err := openPebble(o.Dir, p)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open storage in %s: %w", o.Dir, err), lock.Close())
+	}
+	e.db = db
+	return e, nil
 }
 
-// Open opens or creates the engine in a directory.
-func Open(Options) (*Engine, error) { panic("not built") }
+// openPebble turns a panic of the library into an error: damaged files must
+// end the start with a message, not with a stack.
+func openPebble(dir string, p *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("the files are damaged or of an unknown kind: %v", r)
+		}
+	}()
+	return pebble.Open(dir, p)
+}
 
-// NewBatch returns an empty batch.
-func (*Engine) NewBatch() *Batch { panic("not built") }
+// Commit applies a batch atomically. It is not synced: it survives a crash
+// only after a later flush. An error is final for the process.
+func (e *Engine) Commit(b *Batch) error {
+	if err := e.Err(); err != nil {
+		return fmt.Errorf("commit batch: %w", err)
+	}
+	e.unflushed.Add(int64(b.b.Len()))
+	if err := e.db.Apply(b.b, pebble.NoSync); err != nil {
+		e.fail(err)
+		return fmt.Errorf("commit batch: %w", err)
+	}
+	e.dirty.Store(true)
+	return nil
+}
 
-// Commit applies a batch atomically, without a sync.
-func (*Engine) Commit(*Batch) error { panic("not built") }
+// Get appends the value of key to dst; ok is false if there is none.
+func (e *Engine) Get(key, dst []byte) (val []byte, ok bool, err error) {
+	v, closer, err := e.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return dst, false, nil
+	}
+	if err != nil {
+		return dst, false, fmt.Errorf("read key: %w", err)
+	}
+	dst = append(dst, v...)
+	if err := closer.Close(); err != nil {
+		return dst, false, fmt.Errorf("read key: %w", err)
+	}
+	return dst, true, nil
+}
 
-// Get appends the value of key to dst.
-func (*Engine) Get(key, dst []byte) (val []byte, ok bool, err error) { panic("not built") }
+// GetPadded returns the value of key behind pad bytes that the caller may
+// fill, in one allocation: a framed answer is built without copying twice.
+func (e *Engine) GetPadded(key []byte, pad int) (buf []byte, ok bool, err error) {
+	v, closer, err := e.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read key: %w", err)
+	}
+	buf = make([]byte, pad+len(v))
+	copy(buf[pad:], v)
+	if err := closer.Close(); err != nil {
+		return nil, false, fmt.Errorf("read key: %w", err)
+	}
+	return buf, true, nil
+}
 
-// Iter returns an iterator over [lower, upper).
-func (*Engine) Iter(lower, upper []byte) (*Iter, error) { panic("not built") }
+// GetDurable reads key as it would be found after a crash at this moment. It
+// is how the log's owner learns how far the log may be cut.
+func (e *Engine) GetDurable(key []byte) ([]byte, bool, error) {
+	upper := append(append([]byte(nil), key...), 0)
+	it, err := e.db.NewIter(&pebble.IterOptions{LowerBound: key, UpperBound: upper, OnlyReadGuaranteedDurable: true})
+	if err != nil {
+		return nil, false, fmt.Errorf("read durable key: %w", err)
+	}
+	var val []byte
+	ok := it.First()
+	if ok {
+		val = append(val, it.Value()...)
+	}
+	if err := it.Close(); err != nil {
+		return nil, false, fmt.Errorf("read durable key: %w", err)
+	}
+	return val, ok, nil
+}
 
-// GetDurable reads only what would survive a crash now.
-func (*Engine) GetDurable(key []byte) ([]byte, bool, error) { panic("not built") }
+// Flush makes everything committed so far durable, and returns early with the
+// engine's failure if there is one.
+func (e *Engine) Flush() error {
+	if err := e.Err(); err != nil {
+		return fmt.Errorf("flush storage: %w", err)
+	}
+	if !e.dirty.Swap(false) {
+		return nil
+	}
+	done, err := e.db.AsyncFlush()
+	if err != nil {
+		e.dirty.Store(true)
+		return fmt.Errorf("flush storage: %w", err)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-e.Failed():
+		e.dirty.Store(true)
+		return fmt.Errorf("flush storage: %w", e.Err())
+	}
+}
 
-// Flush makes everything committed so far durable.
-func (*Engine) Flush() error { panic("not built") }
+// Flushes returns a channel that is closed at the next finished flush.
+func (e *Engine) Flushes() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.flushed
+}
 
-// Flushes is closed and replaced at each finished flush.
-func (*Engine) Flushes() <-chan struct{} { panic("not built") }
-
-// Failed is closed when background work met an error of the disk.
-func (*Engine) Failed() <-chan struct{} { panic("not built") }
-
-// Err is the error that closed Failed.
-func (*Engine) Err() error { panic("not built") }
-
-// Stats returns the engine's sizes.
-func (*Engine) Stats() Stats { panic("not built") }
-
-// Close releases the directory.
-func (*Engine) Close() error { panic("not built") }
-
-// Set puts a key.
-func (*Batch) Set(key, value []byte) { panic("not built") }
-
-// Delete removes a key.
-func (*Batch) Delete(key []byte) { panic("not built") }
-
-// Len is the encoded size of the batch in bytes.
-func (*Batch) Len() int { panic("not built") }
-
-// Count is the number of changes in the batch.
-func (*Batch) Count() int { panic("not built") }
-
-// Reset empties the batch for another use.
-func (*Batch) Reset() { panic("not built") }
-
-// Close gives the batch's memory back.
-func (*Batch) Close() { panic("not built") }
-
-// First moves to the first key.
-func (*Iter) First() bool { panic("not built") }
-
-// SeekGE moves to the first key at or after key.
-func (*Iter) SeekGE(key []byte) bool { panic("not built") }
-
-// Next moves to the next key.
-func (*Iter) Next() bool { panic("not built") }
-
-// Valid reports whether the iterator stands on a key.
-func (*Iter) Valid() bool { panic("not built") }
-
-// Key is valid until the next move.
-func (*Iter) Key() []byte { panic("not built") }
-
-// Value is valid until the next move.
-func (*Iter) Value() []byte { panic("not built") }
-
-// Error is the error that ended the walk, if any.
-func (*Iter) Error() error { panic("not built") }
-
-// Close releases the iterator.
-func (*Iter) Close() error { panic("not built") }
+// Close flushes what was committed, so that a clean start replays nothing,
+// and releases the directory. After a failure it neither flushes nor waits
+// for background work, which could block for ever; the lock is then released
+// by the end of the process.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	again := e.closed
+	e.closed = true
+	e.mu.Unlock()
+	if again {
+		return nil
+	}
+	if err := e.Err(); err != nil {
+		return fmt.Errorf("close failed storage: %w", err)
+	}
+	if !e.ro {
+		if err := e.Flush(); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(e.db.Close(), e.lock.Close()); err != nil {
+		return fmt.Errorf("close storage: %w", err)
+	}
+	return nil
+}

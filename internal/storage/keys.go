@@ -1,34 +1,84 @@
 package storage
 
-// LeaseKey is the key of a lease's row.
-func LeaseKey(dst []byte, id int64) []byte { panic("not built") }
+import (
+	"encoding/binary"
+)
 
-// ParseLeaseKey returns the lease of a row's key.
-func ParseLeaseKey(key []byte) (id int64, ok bool) { panic("not built") }
-
-// LeaseSpan bounds all lease rows.
-func LeaseSpan() (lower, upper []byte) { panic("not built") }
-
-// MemberKey is the key of a member's row.
-func MemberKey(dst []byte, id uint64) []byte { panic("not built") }
-
-// ParseMemberKey returns the member of a row's key.
-func ParseMemberKey(key []byte) (id uint64, ok bool) { panic("not built") }
-
-// MemberSpan bounds all member rows.
-func MemberSpan() (lower, upper []byte) { panic("not built") }
-
-// MetaKey is the key of a named value.
-func MetaKey(dst []byte, name string) []byte { panic("not built") }
+// Every key of the engine begins with one byte that names its table. The
+// table of tables, also in docs/data.md:
+//
+//	'k' records    k · esc(user key) · ^rev(8) · ^sub(4)   encoded KeyValue, or empty for a tombstone
+//	'r' revisions  r · rev(8) · sub(4)                     kind(1) · prev rev · prev sub · user key
+//	'l' leases     l · id(8)                               owned by lease
+//	'n' members    n · id(8)                               owned by member
+//	'm' meta       m · name                                by name
+//
+// Numbers are big-endian, so that byte order is number order.
+const (
+	tableLease    = 'l'
+	tableMeta     = 'm'
+	tableMember   = 'n'
+	tableRecord   = 'k'
+	tableRevision = 'r'
+)
 
 // Names of the meta table.
 const (
-	MetaFormat    = "format"
-	MetaApplied   = "applied"
-	MetaConfState = "confstate"
-	MetaRevision  = "revision"
-	MetaCompact   = "compact"
-	MetaCompacted = "compacted"
-	MetaCluster   = "cluster"
-	MetaAlarms    = "alarms"
+	MetaFormat    = "format"    // version of the state's layout
+	MetaApplied   = "applied"   // index and term of the last applied log entry
+	MetaConfState = "confstate" // raft's configuration
+	MetaRevision  = "revision"  // revision of the store
+	MetaCompact   = "compact"   // newest compaction that was asked for
+	MetaCompacted = "compacted" // revision up to which it was carried out
+	MetaCluster   = "cluster"   // identity of the cluster
+	MetaAlarms    = "alarms"    // active alarms
 )
+
+// MetaKey appends the key of a named value to dst.
+func MetaKey(dst []byte, name string) []byte {
+	return append(append(dst, tableMeta), name...)
+}
+
+// MetaInt reads a number that SetMetaInt wrote; ok is false if there is none.
+func (e *Engine) MetaInt(name string) (v int64, ok bool, err error) {
+	val, ok, err := e.Get(MetaKey(nil, name), nil)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	if len(val) != 8 {
+		return 0, false, &DamagedError{Table: "meta", Key: []byte(name), Why: "a number is eight bytes long"}
+	}
+	return int64(binary.BigEndian.Uint64(val)), true, nil
+}
+
+// LeaseKey appends the key of a lease's row to dst.
+func LeaseKey(dst []byte, id int64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, tableLease), uint64(id))
+}
+
+// ParseLeaseKey returns the lease of a row's key.
+func ParseLeaseKey(key []byte) (id int64, ok bool) {
+	if len(key) != 9 || key[0] != tableLease {
+		return 0, false
+	}
+	return int64(binary.BigEndian.Uint64(key[1:])), true
+}
+
+// LeaseSpan bounds all lease rows.
+func LeaseSpan() (lower, upper []byte) { return []byte{tableLease}, []byte{tableLease + 1} }
+
+// MemberKey appends the key of a member's row to dst.
+func MemberKey(dst []byte, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, tableMember), id)
+}
+
+// ParseMemberKey returns the member of a row's key.
+func ParseMemberKey(key []byte) (id uint64, ok bool) {
+	if len(key) != 9 || key[0] != tableMember {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(key[1:]), true
+}
+
+// MemberSpan bounds all member rows.
+func MemberSpan() (lower, upper []byte) { return []byte{tableMember}, []byte{tableMember + 1} }

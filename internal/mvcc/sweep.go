@@ -1,0 +1,149 @@
+package mvcc
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/keelson-db/keelson/internal/storage"
+)
+
+// sweeper is the state of physical compaction. All but the signal belongs to
+// the one goroutine that sweeps.
+type sweeper struct {
+	active  bool
+	target  Rev           // compact revision of this pass
+	next    Pos           // first row not yet looked at
+	waiting []*generation // older generations that may still have readers
+	row     []byte
+
+	swept atomic.Int64 // finished compact revision
+
+	mu   sync.Mutex    // guards done
+	done chan struct{} // closed and replaced when a pass has finished
+}
+
+func (w *sweeper) init(swept Rev) {
+	w.swept.Store(int64(swept))
+	w.done = make(chan struct{})
+}
+
+// SweepPending reports whether Sweep has work.
+func (s *Store) SweepPending() bool {
+	return s.pub.Load().compact > Rev(s.sweep.swept.Load())
+}
+
+// Sweep removes one bounded part, maxKeys changes of history, of what the
+// newest compaction made unreachable. Removed tells how many versions went,
+// done that nothing is left. It first waits until no view can see what goes;
+// until then, and only then, ctx ends it early. One goroutine at a time calls
+// it. An interrupted pass is taken up where it was, also by another process.
+func (s *Store) Sweep(ctx context.Context, maxKeys int) (removed int, done bool, err error) {
+	w := &s.sweep
+	if !w.active {
+		if !s.SweepPending() {
+			return 0, true, nil
+		}
+		s.beginPass()
+	}
+	for len(w.waiting) > 0 {
+		select {
+		case <-w.waiting[0].drained:
+			w.waiting = w.waiting[1:]
+		case <-ctx.Done():
+			return 0, false, context.Cause(ctx)
+		}
+	}
+	b := s.engine.NewBatch()
+	defer b.Close()
+	removed, end, err := s.sweepRows(b, maxKeys)
+	if err != nil {
+		return 0, false, fmt.Errorf("sweep history: %w", err)
+	}
+	upTo := w.target
+	if !end {
+		upTo = max(w.next.Rev-1, Rev(w.swept.Load()))
+	}
+	b.SetMetaInt(storage.MetaCompacted, int64(upTo))
+	if err := s.engine.Commit(b); err != nil {
+		return 0, false, fmt.Errorf("sweep history: %w", err)
+	}
+	if end {
+		s.endPass()
+	}
+	return removed, end && !s.SweepPending(), nil
+}
+
+// beginPass fixes the compaction to carry out. The new generation begins
+// after that compaction was published, so who enters it sees nothing that
+// this pass removes.
+func (s *Store) beginPass() {
+	w := &s.sweep
+	w.active = true
+	w.target = s.pub.Load().compact
+	// The finished revision is looked at again: a tombstone right at it was
+	// still readable then.
+	w.next = Pos{Rev: max(Rev(w.swept.Load()), 0)}
+	old := s.gen.Swap(newGeneration())
+	old.leave()
+	w.waiting = append(w.waiting, old)
+}
+
+func (s *Store) endPass() {
+	w := &s.sweep
+	w.active = false
+	w.swept.Store(int64(w.target))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.done)
+	w.done = make(chan struct{})
+}
+
+// sweepRows collects the removals of the next rows. Each change up to the
+// target removes the version that it replaced, and a tombstone below the
+// target removes itself. Nothing at the target goes, so that history from
+// there on is complete. Doing it twice does no harm.
+func (s *Store) sweepRows(b *storage.Batch, maxKeys int) (removed int, end bool, err error) {
+	w := &s.sweep
+	seen := 0
+	end = true
+	lower := storage.AppendRevisionKey(nil, int64(w.next.Rev), w.next.Sub)
+	err = s.walkRevisions(lower, w.target, func(at Pos, row storage.Revision) bool {
+		if seen == maxKeys {
+			w.next, end = at, false
+			return false
+		}
+		seen++
+		if prev := Rev(row.PrevRev); prev > 0 && prev < w.target {
+			b.DeleteRecord(row.User, row.PrevRev, row.PrevSub)
+			b.DeleteRevision(row.PrevRev, row.PrevSub)
+			removed++
+		}
+		if row.Delete && at.Rev < w.target {
+			b.DeleteRecord(row.User, int64(at.Rev), at.Sub)
+			b.DeleteRevision(int64(at.Rev), at.Sub)
+			removed++
+		}
+		return true
+	})
+	return removed, end, err
+}
+
+// Swept waits until physical compaction has reached rev.
+func (s *Store) Swept(ctx context.Context, rev Rev) error {
+	w := &s.sweep
+	for {
+		w.mu.Lock()
+		done := w.done
+		w.mu.Unlock()
+		if Rev(w.swept.Load()) >= rev {
+			return nil
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

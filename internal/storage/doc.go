@@ -1,0 +1,26 @@
+// Package storage is an ordered key-value engine: Pebble without its own log.
+// It owns the directory of the state, every key prefix in it (keys.go), and
+// nothing of what the values mean.
+//
+// Durability. A commit is atomic but not synced. Data becomes durable when a
+// memtable is flushed, and memtables are flushed in the order in which they
+// were filled, so what survives a crash is a prefix of the committed batches.
+// The log of the replicated commands is kept elsewhere and is the only thing
+// that is synced per command; a second log here would double the bytes
+// written and the syncs for nothing. Whoever cuts that log asks GetDurable
+// how far the surviving prefix reaches.
+//
+// Goroutines. The package starts none; Pebble flushes and compacts in the
+// background. An Engine may be used from any goroutine, a Batch or an Iter
+// from one at a time.
+//
+// Failure. The first error of background work, and the first error that
+// Pebble considers fatal, is final: Failed is closed, Err tells the reason,
+// and Commit and Flush refuse to go on. A Commit that is already waiting for
+// a flush inside Pebble may never return then; the process must end without
+// waiting for it. Nothing is lost by that: what was acknowledged is in the
+// log, and the next start replays it.
+//
+// Limits. Keys and values are bounded by the request limits above. Memory is
+// bounded by the named sizes in options.go.
+package storage
