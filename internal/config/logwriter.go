@@ -40,10 +40,11 @@ type outlet struct {
 	file io.WriteCloser
 	wake chan struct{}
 
-	// writing is held during a write to file, which may block for ever. Only
-	// the drain and flush goroutines take it, never the caller of the logger
-	// once lines are queued.
-	writing sync.Mutex
+	// turn holds one token while somebody writes to file, which may take for
+	// ever. Only the goroutines of Run and Close take it, never the caller of
+	// the logger. It is a channel because a test's fake clock sees through
+	// channels and not through mutexes.
+	turn chan struct{}
 
 	// mu guards the fields below. It is held for copies only, except before
 	// Run, when the caller writes under it.
@@ -58,7 +59,7 @@ type outlet struct {
 }
 
 func newOutlet(name string, file io.WriteCloser) *outlet {
-	return &outlet{name: name, file: file, wake: make(chan struct{}, 1)}
+	return &outlet{name: name, file: file, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
 // Dropped is the number of lines lost because an output was too slow.
@@ -158,8 +159,8 @@ func (o *outlet) drain(ctx context.Context, encode encoder) {
 
 // flush writes all pending lines at once, and after a drop says how many are missing.
 func (o *outlet) flush(encode encoder) {
-	o.writing.Lock()
-	defer o.writing.Unlock()
+	o.turn <- struct{}{}
+	defer func() { <-o.turn }()
 	o.mu.Lock()
 	lines, lost := o.pending, o.dropped-o.told
 	o.pending, o.spare = o.spare[:0], nil
