@@ -129,7 +129,7 @@ func realHost() host {
 // socket makes the system choose it without sending anything; the target is an
 // address reserved for documentation.
 func outboundIP() (string, error) {
-	conn, err := net.Dial("udp4", "192.0.2.1:9")
+	conn, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 9})
 	if err != nil {
 		return "", err
 	}

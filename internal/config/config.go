@@ -250,7 +250,7 @@ func (in *input) build(binaryName string) (*Config, error) {
 		WarningUnaryRequestDuration: all.period("warning-unary-request-duration"),
 
 		MetricsLevel:  all.text("metrics"),
-		EnablePprof:   all.bool("enable-pprof") || all.text("log-level") == "debug",
+		EnablePprof:   all.bool("enable-pprof") || strings.EqualFold(all.text("log-level"), "debug"),
 		CORS:          words(all.text("cors")),
 		HostWhitelist: words(all.text("host-whitelist")),
 		LogLevel:      strings.ToLower(all.text("log-level")),

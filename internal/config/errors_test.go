@@ -6,9 +6,25 @@ import (
 	"testing"
 )
 
-func TestImpossibleValuesStopTheStartWithOneClearLine(t *testing.T) {
-	for _, c := range []struct{ args, want string }{
-		// etcd's own words.
+// refusal is a command line and the one line that it is refused with.
+type refusal struct{ args, want string }
+
+func checkRefusals(t *testing.T, refusals []refusal) {
+	t.Helper()
+	for _, c := range refusals {
+		_, err := parse(strings.Fields(c.args), nil, "keelson", fakeHost(nil))
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%s\n got  %v\n want %s", c.args, err, c.want)
+			continue
+		}
+		if ExitCode(err) != 1 {
+			t.Errorf("%s: exit code %d", c.args, ExitCode(err))
+		}
+	}
+}
+
+func TestImpossibleValuesAreRefusedInEtcdsWords(t *testing.T) {
+	checkRefusals(t, []refusal{
 		{"--heartbeat-interval=0", "--heartbeat-interval must be >0 (set to 0ms)"},
 		{"--election-timeout=0", "--election-timeout must be >0 (set to 0ms)"},
 		{"--heartbeat-interval=300", "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[300ms]"},
@@ -42,13 +58,21 @@ func TestImpossibleValuesStopTheStartWithOneClearLine(t *testing.T) {
 		{"--logger=slog", `unknown logger option "slog"`},
 		{"--log-outputs=default,stdout", `multi logoutput for "default" is not supported yet`},
 		{"--log-format=xml", "unknown log format: xml, supported values json, console"},
-		// Where etcd has no words, or a panic.
+	})
+}
+
+func TestImpossibleValuesWithoutEtcdsWordsAreRefusedInOurs(t *testing.T) {
+	checkRefusals(t, []refusal{
 		{"--log-level=loud", `unknown log level "loud": use debug, info, warn, error, panic or fatal`},
 		{"--metrics=all", `unknown metrics level "all": use basic or extensive`},
 		{"--max-learners=2 --experimental-max-learners=3", "both --experimental-max-learners and --max-learners are set: keep only --max-learners"},
 		{"--feature-gates=InitialCorruptCheck=true --experimental-initial-corrupt-check",
 			"both --experimental-initial-corrupt-check and the feature gate InitialCorruptCheck are set: keep only --feature-gates=InitialCorruptCheck=true"},
-		// What is not built yet and unsafe to ignore.
+	})
+}
+
+func TestWhatIsNotBuiltAndUnsafeToIgnoreIsRefused(t *testing.T) {
+	checkRefusals(t, []refusal{
 		{"--cert-file=c --key-file=k --client-cert-auth --auto-tls=false",
 			"--cert-file, --key-file, --client-cert-auth cannot be used: " + noTLS},
 		{"--peer-auto-tls", "--peer-auto-tls cannot be used: " + noTLS},
@@ -69,16 +93,7 @@ func TestImpossibleValuesStopTheStartWithOneClearLine(t *testing.T) {
 		{"--unsafe-no-fsync", "--unsafe-no-fsync cannot be used: Keelson never acknowledges what is not durable: leave it out"},
 		{"--auth-token=jwt,sign-method=RS256,pub-key=f", "--auth-token with jwt tokens is not built yet: leave it out or use simple"},
 		{"--pre-vote=false", "--pre-vote=false is not possible: Keelson always asks before an election, leave it out"},
-	} {
-		_, err := parse(strings.Fields(c.args), nil, "keelson", fakeHost(nil))
-		if err == nil || err.Error() != c.want {
-			t.Errorf("%s\n got  %v\n want %s", c.args, err, c.want)
-			continue
-		}
-		if ExitCode(err) != 1 {
-			t.Errorf("%s: exit code %d", c.args, ExitCode(err))
-		}
-	}
+	})
 }
 
 func TestURLsThatCannotBe(t *testing.T) {

@@ -20,6 +20,7 @@ func UsageText(binaryName string) string {
   %[1]s --help               print all flags
 
 Flags may have one dash or two. Each can also come from the environment: --data-dir is ETCD_DATA_DIR.
+
 `, name)
 }
 
