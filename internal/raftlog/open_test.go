@@ -177,3 +177,26 @@ func TestAnEmptyOrAbsentDirectoryHoldsNoLog(t *testing.T) {
 		t.Fatalf("dumped with %v, want %v", err, ErrNotFound)
 	}
 }
+
+// TestARecordThatFollowsAnotherIsNotRead guards the second guard: a record that is
+// valid where it stands, but was written behind other bytes.
+func TestARecordThatFollowsAnotherIsNotRead(t *testing.T) {
+	mem := vfs.NewMem()
+	o := Options{FS: mem, Dir: "log", SegmentSize: MinSegmentSize}
+	l, err := Create(o, Origin{Index: 1, Term: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e encoder
+	e.reset(l.tail.seg.base, l.tail.off, l.tail.chain+1, l.tail.synced, 1)
+	e.putEntry(2, 1, 0, []byte("from another time"))
+	if _, err := l.tail.seg.file.WriteAt(e.buf, l.tail.off); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Open(o); err != nil {
+		t.Fatal(err)
+	}
+	if last, _ := l.LastIndex(); last != 1 {
+		t.Fatalf("last entry is %d, want 1", last)
+	}
+}

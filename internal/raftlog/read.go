@@ -24,6 +24,9 @@ type window struct {
 // at returns the n bytes at off, or fewer where the file ends.
 func (w *window) at(off int64, n int) ([]byte, error) {
 	n = int(min(int64(n), max(0, w.size-off)))
+	if n == 0 {
+		return nil, nil
+	}
 	if off >= w.start && off+int64(n) <= w.start+int64(len(w.buf)) {
 		return w.buf[off-w.start:][:n], nil
 	}
