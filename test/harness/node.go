@@ -38,6 +38,7 @@ type Node struct {
 
 	t    testing.TB
 	opt  Options
+	work string // working directory, a new one, where a server with default settings may write
 	proc *Proc
 }
 
@@ -60,7 +61,7 @@ func New(t testing.TB, opt Options) *Node {
 	if opt.Binary == "" {
 		opt.Binary = bins.Server
 	}
-	n := &Node{Dir: opt.Dir, ClientAddr: FreeAddr(t), PeerAddr: FreeAddr(t), Log: new(Transcript), t: t, opt: opt}
+	n := &Node{Dir: opt.Dir, ClientAddr: FreeAddr(t), PeerAddr: FreeAddr(t), Log: new(Transcript), t: t, opt: opt, work: t.TempDir()}
 	if n.Dir == "" {
 		n.Dir = filepath.Join(t.TempDir(), "node")
 	}
@@ -95,7 +96,7 @@ func (n *Node) Launch(t testing.TB) {
 	line := append(append([]string{}, n.opt.Prefix...), n.opt.Binary)
 	line = append(append(line, n.Args()...), n.opt.Args...)
 	p, err := startProc(procSpec{
-		path: line[0], args: line[1:], env: append(cleanEnv(), n.opt.Env...), dir: filepath.Dir(n.Dir),
+		path: line[0], args: line[1:], env: append(cleanEnv(), n.opt.Env...), dir: n.work,
 		out: n.Log, err: n.Log,
 	})
 	if err != nil {

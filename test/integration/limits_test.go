@@ -282,3 +282,23 @@ func TestConcurrentStreamsCanBeLimited(t *testing.T) {
 	_, err := kv.Range(harness.CtxFor(t, 300*time.Millisecond), &pb.RangeRequest{Key: []byte("k")})
 	wantStatus(t, err, codes.DeadlineExceeded, "context deadline exceeded")
 }
+
+// TestAHalfClosedWatchGoesOn ends the client's side of a watch stream; events must still come.
+func TestAHalfClosedWatchGoesOn(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	w := openWatch(t, watchClient(t, n))
+	w.create(t, &pb.WatchCreateRequest{Key: []byte("k")})
+	if err := w.stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := w.next(arriveLimit); err != nil || !r.Created {
+		t.Fatalf("created: %v, %v", r, err)
+	}
+	if _, err := pb.NewKVClient(n.Conn(t)).Put(harness.Ctx(t), &pb.PutRequest{Key: []byte("k")}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := w.next(arriveLimit); err != nil || len(r.Events) != 1 {
+		t.Errorf("an event after the half close: %v, %v", r, err)
+	}
+}
