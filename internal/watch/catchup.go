@@ -41,18 +41,25 @@ func (s *Stream) catchUp() error {
 	if len(work) == 0 {
 		return nil
 	}
-	current, _ := h.revs() // before reading: then the header is not ahead of what follows
+	// Before reading: then the header is not ahead of what follows. And what is compacted is over for whoever
+	// reads back, even while it could still be had from memory.
+	current, compact := h.revs()
+	if from < compact {
+		s.lose(work, compact)
+		return nil
+	}
 	events, upTo, err := h.store.Since(from-1, s.reader.max, s.reader.buf[:0])
 	s.reader.buf = events
 	if errors.Is(err, mvcc.ErrCompacted) {
-		s.lose(work)
+		_, compact = h.revs()
+		s.lose(work, compact)
 		return nil
 	}
 	if err != nil {
 		s.returnLate(work)
 		return fmt.Errorf("read history for a watcher: %w", err)
 	}
-	invariant.Check(upTo >= from, "reading history for a watcher moves it forward")
+	invariant.Check(upTo >= from || upTo >= current, "reading history moves a watcher forward unless there is no more")
 	s.reader.adapt(events, s.sort(work, events))
 	clear(events)
 
@@ -134,9 +141,8 @@ func (s *Stream) sort(work []*watcher, events []*mvcc.Event) (found int) {
 
 // lose ends the watchers of work whose next revision was compacted: each gets a last notice and keeps its
 // identity until the client cancels it. The others go on.
-func (s *Stream) lose(work []*watcher) {
+func (s *Stream) lose(work []*watcher, compact mvcc.Rev) {
 	h := s.hub
-	_, compact := h.revs()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.closed {

@@ -2,13 +2,14 @@ package watch
 
 import "github.com/keelson-db/keelson/internal/mvcc"
 
-// synced reports whether the stream has watchers and every one of them is attached and has begun.
+// synced reports whether the stream has watchers and every one of them is attached and has reached the start
+// its client asked for.
 func (s *Stream) synced(current mvcc.Rev) bool {
 	if len(s.watchers) == 0 || s.nBehind > 0 || s.nLost > 0 {
 		return false
 	}
 	for _, w := range s.watchers {
-		if w.start > current {
+		if w.opts.Start > current {
 			return false
 		}
 	}
@@ -49,7 +50,7 @@ func (s *Stream) tick() {
 		if !w.opts.ProgressNotify {
 			continue
 		}
-		if !w.active && w.state == attached && w.start <= s.hub.pos {
+		if !w.active && w.state == attached && w.opts.Start <= s.hub.pos {
 			it := s.queue.push(notice, w)
 			it.resp.ID, it.resp.Rev = w.id, s.hub.pos
 			w.open = nil

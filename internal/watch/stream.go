@@ -94,11 +94,10 @@ func (s *Stream) Create(c Create) {
 		s.reply(Response{ID: NoID, Rev: current, Created: true, Canceled: true, Reason: reason})
 		return
 	}
-	w.id, w.start = id, c.Start
+	w.id, w.next = id, c.Start
 	if c.Start == 0 {
-		w.start = current + 1
+		w.next = current + 1
 	}
-	w.next = w.start
 	s.watchers[id] = w
 	s.ticks = s.ticks || c.ProgressNotify
 	h.stats.Watchers++

@@ -39,7 +39,6 @@ type watcher struct {
 	from   string
 	to     upper
 	point  bool
-	start  mvcc.Rev // the first revision it may see
 	opts   Create
 
 	state  state
