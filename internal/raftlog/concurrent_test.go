@@ -199,6 +199,19 @@ func TestABatchAboveTheLimitIsRefusedAndTheLogGoesOn(t *testing.T) {
 	}
 }
 
+func TestAnEmptyRangeIsNoError(t *testing.T) {
+	l, err := Create(Options{FS: vfs.NewMem(), Dir: "log", SegmentSize: MinSegmentSize}, Origin{Index: 1, Term: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := l.Entries(2, 2, math.MaxUint64); err != nil || len(entries) != 0 {
+		t.Fatalf("got %v, %v", entries, err)
+	}
+	if _, err := l.Entries(2, 3, math.MaxUint64); !errors.Is(err, raft.ErrUnavailable) {
+		t.Fatalf("behind the end: %v", err)
+	}
+}
+
 func TestSnapshotIsWhatTheCallerSaid(t *testing.T) {
 	l, err := Create(Options{FS: vfs.NewMem(), Dir: "log", SegmentSize: MinSegmentSize}, Origin{Index: 1, Term: 1})
 	if err != nil {

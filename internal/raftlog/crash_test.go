@@ -21,7 +21,7 @@ var segmentSizes = []int64{MinSegmentSize, 4 * minStep, 12 * minStep}
 func TestACrashAtAnyOperationKeepsWhatWasAcknowledged(t *testing.T) {
 	seeds := uint64(12)
 	if testing.Short() {
-		seeds = 6
+		seeds = 3
 	}
 	crashes := 0
 	for seed := range seeds {
@@ -30,7 +30,7 @@ func TestACrashAtAnyOperationKeepsWhatWasAcknowledged(t *testing.T) {
 		})
 	}
 	t.Logf("survived %d crashes", crashes)
-	if crashes < 1000 {
+	if crashes < 100*int(seeds) {
 		t.Fatalf("only %d crashes: the workload does not reach the disk", crashes)
 	}
 }
@@ -117,8 +117,11 @@ func restart(t *testing.T, l *Log, w *workload, o Options) *Log {
 // log must say so, take nothing more, and a later start must find what was
 // acknowledged, whether the machine crashed too or not.
 func TestAFailureOfAnyOperationIsFinal(t *testing.T) {
-	failures := 0
-	for n := int32(0); ; n++ {
+	failures, step := 0, int32(1)
+	if testing.Short() {
+		step = 3
+	}
+	for n := int32(0); ; n += step {
 		mem := vfs.NewCrashableMem()
 		fault := &errorfs.Counter{Injector: errorfs.OnIndex(n)}
 		toggle := &errorfs.Toggle{Injector: fault}
@@ -153,7 +156,7 @@ func TestAFailureOfAnyOperationIsFinal(t *testing.T) {
 		w.m.mustReopen(t, o)
 	}
 	t.Logf("survived %d failures", failures)
-	if failures < 100 {
+	if failures < 200/int(step) {
 		t.Fatalf("only %d failures: the workload does not reach the disk", failures)
 	}
 }

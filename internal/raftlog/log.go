@@ -35,8 +35,8 @@ const (
 
 // Options say where a log lives and how large its parts are.
 type Options struct {
-	FS          vfs.FS
-	Dir         string
+	FS          vfs.FS       // all I/O goes through it
+	Dir         string       // the log's own directory; nothing else should be in it
 	SegmentSize int64        // bytes; 0 means DefaultSegmentSize
 	CacheBytes  int64        // bytes; 0 means DefaultCacheBytes
 	Logger      *slog.Logger // nil discards
@@ -111,9 +111,10 @@ type Log struct {
 func (l *Log) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// The commit index reaches the log after entries were applied, and unsynced; what
-	// was compacted had been committed, whatever the last durable record says.
-	commit := max(l.hard.commit, l.index.prefix.index)
+	// The commit index reaches the log after entries were applied, and unsynced. What
+	// was compacted or stands in the caller's snapshot had been committed, whatever the
+	// last durable record says.
+	commit := max(l.hard.commit, l.index.prefix.index, min(l.snapshot.GetIndex(), l.index.last()))
 	return &raftpb.HardState{Term: new(l.hard.term), Vote: new(l.hard.vote), Commit: new(commit)},
 		raftpb.EnsureConfState(l.snapshot.GetConfState()), nil
 }

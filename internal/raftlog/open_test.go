@@ -59,6 +59,9 @@ func TestOpenWritesAgainWhatMayNotBeDurable(t *testing.T) {
 // TestAFlippedByteIsRefusedOrHarmless changes every byte of a closed log of several
 // segments, one at a time.
 func TestAFlippedByteIsRefusedOrHarmless(t *testing.T) {
+	if testing.Short() {
+		t.Skip("every byte of three files takes a while")
+	}
 	mem := vfs.NewCrashableMem()
 	o := Options{FS: mem, Dir: "log", SegmentSize: MinSegmentSize}
 	l, err := Create(o, Origin{Index: 1, Term: 1})

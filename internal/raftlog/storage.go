@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/bits"
@@ -44,6 +45,9 @@ func (l *Log) Term(i uint64) (uint64, error) {
 // SetSnapshot says which snapshot the caller could make now, for Snapshot and for
 // InitialState's ConfState. The log keeps it in memory only: configuration and
 // applied index belong to the state machine, which tells them again after a restart.
+// It must do so before raft starts: what was applied had been committed, though the
+// record that said so may not have been synced, and raft refuses an applied index
+// above the commit index.
 func (l *Log) SetSnapshot(index, term uint64, cs *raftpb.ConfState) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,6 +79,10 @@ func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	defer l.release(stored.segments)
 	entries, err := stored.read(lo, make([]*raftpb.Entry, 0, len(stored.pos)+len(cached)))
 	if err != nil {
+		var damage *DamagedError
+		if errors.As(err, &damage) {
+			damage.File = l.opts.FS.PathJoin(l.opts.Dir, damage.File)
+		}
 		return nil, fmt.Errorf("read raft log entries %d to %d: %w", lo, hi-1, err)
 	}
 	return append(entries, cached...), nil
@@ -96,6 +104,9 @@ func (l *Log) locate(lo, hi, maxSize uint64) (s stored, cached []*raftpb.Entry, 
 	}
 	if hi > x.last()+1 || lo > hi {
 		return s, nil, raft.ErrUnavailable
+	}
+	if lo == hi {
+		return s, nil, nil
 	}
 	end, size := lo, uint64(0)
 	for ; end < hi; end++ {
