@@ -1,0 +1,231 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/keelson-db/keelson/internal/command"
+	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/member"
+	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/mvcc"
+	"github.com/keelson-db/keelson/internal/replica"
+	"github.com/keelson-db/keelson/internal/state"
+	"github.com/keelson-db/keelson/internal/storage"
+	"github.com/keelson-db/keelson/internal/watch"
+)
+
+// loneReplica applies what is proposed at once: the order of commands is the order of the calls.
+type loneReplica struct {
+	mu      sync.Mutex
+	machine *state.Machine
+	index   uint64
+
+	leader    atomic.Uint64
+	proposals atomic.Int64
+	barriers  atomic.Int64
+	onBarrier atomic.Pointer[func() error]
+	refuse    atomic.Pointer[error] // what every proposal is answered with, if set
+}
+
+func (r *loneReplica) Propose(_ context.Context, op command.Op) (state.Result, error) {
+	r.proposals.Add(1)
+	if err := r.refuse.Load(); err != nil {
+		return state.Result{}, *err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.index++
+	r.machine.Begin()
+	res, err := r.machine.Apply(op)
+	if err != nil {
+		return state.Result{}, err
+	}
+	return res, r.machine.Commit(state.Position{Index: r.index, Term: 2})
+}
+
+func (r *loneReplica) Barrier(context.Context) error {
+	r.barriers.Add(1)
+	if f := r.onBarrier.Load(); f != nil {
+		return (*f)()
+	}
+	return nil
+}
+
+func (r *loneReplica) Status() replica.Status {
+	return replica.Status{ID: houseMember, Leader: r.leader.Load(), Term: 2, Commit: 77, Applied: 76}
+}
+
+// stillClock is a lease clock whose time does not pass. It does not know the leases in hidden.
+type stillClock struct {
+	table *lease.Table
+	mu    sync.Mutex
+	left  map[lease.ID]int64 // where it differs from the full time
+	hide  map[lease.ID]bool
+}
+
+func (c *stillClock) Renew(_ context.Context, id lease.ID) (int64, error) {
+	left, granted, ok := c.Remaining(id)
+	if !ok || left == 0 {
+		return 0, nil
+	}
+	if left < 0 {
+		return 0, errors.New("not a primary lessor")
+	}
+	return granted, nil
+}
+
+func (c *stillClock) Remaining(id lease.ID) (left, granted int64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, ok := c.table.Get(id)
+	if !ok || c.hide[id] {
+		return 0, 0, false
+	}
+	if left, ok := c.left[id]; ok {
+		return left, l.TTL, true
+	}
+	return l.TTL, l.TTL, true
+}
+
+func (c *stillClock) set(id lease.ID, left int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left[id] = left
+}
+
+func (c *stillClock) setHidden(id lease.ID, hidden bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hide[id] = hidden
+}
+
+const houseCluster, houseMember = 0xc1, 0x11
+
+// house is everything below the services, and a client's connection to them.
+type house struct {
+	deps     Deps
+	replica  *loneReplica
+	clock    *stillClock
+	services *Services
+	conn     *grpc.ClientConn
+
+	kv          pb.KVClient
+	lease       pb.LeaseClient
+	cluster     pb.ClusterClient
+	maintenance pb.MaintenanceClient
+}
+
+func newMachine(t testing.TB) *state.Machine {
+	t.Helper()
+	engine, err := storage.Open(storage.Options{FS: vfs.NewMem(), Dir: "db", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	err = state.Found(engine, state.Founding{
+		Origin: state.Position{Index: 1, Term: 1}, Cluster: houseCluster, Local: houseMember,
+		Members: []member.Member{{ID: houseMember, Name: "default", PeerURLs: []string{"http://p"}, ClientURLs: []string{"http://c"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine, err := state.Open(engine, mvcc.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return machine
+}
+
+// newHouse builds a house; change may alter what the services are built from.
+func newHouse(t testing.TB, change func(*Deps)) *house {
+	t.Helper()
+	machine := newMachine(t)
+	h := &house{
+		replica: &loneReplica{machine: machine, index: 1},
+		clock:   &stillClock{table: machine.Leases(), left: map[lease.ID]int64{}, hide: map[lease.ID]bool{}},
+	}
+	h.replica.leader.Store(houseMember)
+	hub := watch.New(machine.KV(), watch.Options{})
+	h.deps = Deps{
+		Replica: h.replica, Machine: machine, Hub: hub, Clock: h.clock,
+		Metrics: metrics.New(), Log: slog.New(slog.DiscardHandler),
+		ClusterID: houseCluster, MemberID: houseMember, Version: "3.7.3", StorageVersion: "3.7.0",
+		DatabaseBytes: func() (int64, int64) { return 4096, 1024 },
+		Limits: Limits{
+			MaxTxnOps: 128, MaxRequestBytes: 1536 << 10, MaxConcurrentStreams: 1 << 20,
+			ElectionTimeout: time.Second, QuotaBackendBytes: 2 << 30,
+		},
+	}
+	if change != nil {
+		change(&h.deps)
+	}
+	h.services = New(h.deps)
+	server := grpc.NewServer(ServerOptions(h.deps)...)
+	h.services.Register(server)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = hub.Run(ctx) })
+	running.Go(func() { _ = h.services.Run(ctx) })
+	var dial func(context.Context, string) (net.Conn, error)
+	listener, dial := listen(t)
+	running.Go(func() { _ = server.Serve(listener) })
+	conn, err := grpc.NewClient("passthrough:///"+listener.Addr().String(), grpc.WithContextDialer(dial),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+		server.Stop()
+		running.Wait()
+	})
+	h.conn = conn
+	h.kv, h.lease = pb.NewKVClient(conn), pb.NewLeaseClient(conn)
+	h.cluster, h.maintenance = pb.NewClusterClient(conn), pb.NewMaintenanceClient(conn)
+	return h
+}
+
+// listen gives tests a network in memory and benchmarks the loopback.
+func listen(t testing.TB) (net.Listener, func(context.Context, string) (net.Conn, error)) {
+	t.Helper()
+	if _, ok := t.(*testing.B); !ok {
+		l := bufconn.Listen(1 << 20)
+		return l, func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, func(ctx context.Context, addr string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}
+}
+
+func (h *house) put(t testing.TB, key, value string) *pb.PutResponse {
+	t.Helper()
+	r, err := h.kv.Put(context.Background(), &pb.PutRequest{Key: []byte(key), Value: []byte(value)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

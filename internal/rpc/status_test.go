@@ -1,0 +1,87 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+func TestMembersAreListedWithoutARevision(t *testing.T) {
+	h := newHouse(t, nil)
+	h.put(t, "a", "1")
+	got, err := h.cluster.MemberList(context.Background(), &pb.MemberListRequest{Linearizable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantHeader(t, "member list", got.Header, 0)
+	want := &pb.Member{ID: houseMember, Name: "default", PeerURLs: []string{"http://p"}, ClientURLs: []string{"http://c"}}
+	if len(got.Members) != 1 || !proto.Equal(got.Members[0], want) {
+		t.Errorf("got %v", got.Members)
+	}
+}
+
+func TestStatusTellsEverythingAndWaitsForNothing(t *testing.T) {
+	alarms := []*pb.AlarmMember{{MemberID: houseMember, Alarm: pb.AlarmType_NOSPACE}}
+	h := newHouse(t, func(d *Deps) { d.Alarms = func() []*pb.AlarmMember { return alarms } })
+	fail := func() error { return errors.New("no quorum") }
+	h.replica.onBarrier.Store(&fail)
+	h.put(t, "a", "1")
+	got, err := h.maintenance.Status(context.Background(), &pb.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantHeader(t, "status", got.Header, 2)
+	got.Header = nil
+	texts := got.Errors
+	got.Errors = nil
+	want := &pb.StatusResponse{
+		Version: "3.7.3", DbSize: 4096, DbSizeInUse: 1024, Leader: houseMember, RaftIndex: 77, RaftTerm: 2, RaftAppliedIndex: 76,
+		StorageVersion: "3.7.0", DbSizeQuota: 2 << 30, DowngradeInfo: &pb.DowngradeInfo{},
+	}
+	if !proto.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+	if len(texts) != 1 || strings.ReplaceAll(texts[0], "  ", " ") != "memberID:17 alarm:NOSPACE" {
+		t.Errorf("errors %q", texts)
+	}
+
+	h.replica.leader.Store(0)
+	if got, err = h.maintenance.Status(context.Background(), &pb.StatusRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if got.Leader != 0 || !slices.Contains(got.Errors, "etcdserver: no leader") {
+		t.Errorf("without a leader: %v", got)
+	}
+}
+
+func TestTheSizeIsNeverZero(t *testing.T) {
+	h := newHouse(t, func(d *Deps) { d.DatabaseBytes = func() (int64, int64) { return 0, 0 } })
+	got, err := h.maintenance.Status(context.Background(), &pb.StatusRequest{})
+	if err != nil || got.DbSize <= 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestAlarmsAreListedByKind(t *testing.T) {
+	alarms := []*pb.AlarmMember{{MemberID: 1, Alarm: pb.AlarmType_NOSPACE}, {MemberID: 2, Alarm: pb.AlarmType_CORRUPT}}
+	h, ctx := newHouse(t, func(d *Deps) { d.Alarms = func() []*pb.AlarmMember { return alarms } }), context.Background()
+	for kind, want := range map[pb.AlarmType]int{pb.AlarmType_NONE: 2, pb.AlarmType_NOSPACE: 1, pb.AlarmType_CORRUPT: 1} {
+		got, err := h.maintenance.Alarm(ctx, &pb.AlarmRequest{Alarm: kind, MemberID: 9})
+		if err != nil || len(got.Alarms) != want {
+			t.Errorf("%v: %v, %v", kind, got, err)
+			continue
+		}
+		wantHeader(t, "alarm", got.Header, 1)
+	}
+	fail := func() error { return errors.New("no quorum") }
+	h.replica.onBarrier.Store(&fail)
+	_, err := h.maintenance.Alarm(ctx, &pb.AlarmRequest{})
+	wantError(t, "without a quorum", err, status.Error(codes.Unknown, "no quorum"))
+}
