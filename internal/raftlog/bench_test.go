@@ -3,6 +3,7 @@ package raftlog
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -108,5 +109,26 @@ func BenchmarkEntries(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkSearch measures looking for records in the rest of a recycled segment.
+func BenchmarkSearch(b *testing.B) {
+	mem := vfs.NewMem()
+	f, err := mem.Create("segment", category)
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.NewChaCha8([32]byte{})
+	data := make([]byte, 16<<20)
+	_, _ = rng.Read(data) // never fails
+	if _, err := f.Write(data); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if found, err := newRecordReader(f, int64(len(data)), 1).search(headerBlock); err != nil || found.count > 0 {
+			b.Fatal(found, err)
+		}
 	}
 }

@@ -144,6 +144,11 @@ func (r *recordReader) search(off int64) (remains, error) {
 			break
 		}
 		for ; len(b) >= recordHeader; b, off = b[recordAlign:], off+recordAlign {
+			// The four bytes of kind, flags, type and zero rule out nearly every offset
+			// without a call; a segment has eight million of them.
+			if kind := le.Uint32(b[20:]); kind == 0 || kind >= 1<<24 || Kind(kind) > KindMark {
+				continue
+			}
 			h, ok := parseHead(b, r.base, off)
 			if !ok {
 				continue
