@@ -54,7 +54,7 @@ func load(e *storage.Engine) (t tree, err error) {
 		}
 	}()
 	var bad error
-	t, err = build(func(yield func(*Item) bool) {
+	t = build(func(yield func(*Item) bool) {
 		var shared []byte
 		for it.First(); it.Valid(); {
 			item, prefix, err := parseRow(it.Key(), it.Value())
@@ -72,7 +72,7 @@ func load(e *storage.Engine) (t tree, err error) {
 	if bad != nil {
 		return tree{}, bad
 	}
-	return t, err
+	return t, it.Error()
 }
 
 // parseRow makes the item of a record's row; it is nil for a tombstone.

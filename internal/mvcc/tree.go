@@ -25,7 +25,11 @@ type node struct {
 	kids   []*node  // inner: at least one
 	counts []int    // inner: items under each kid
 	seps   []string // inner: seps[i] <= every key under kids[i+1], > every key before; replaced, never changed in place
+	heads  heads    // of items or seps; those of seps are replaced with them
 }
+
+// setSeps replaces the separators of an owned inner node.
+func (n *node) setSeps(seps []string) { n.seps, n.heads = seps, headSeps(seps) }
 
 func (n *node) leaf() bool { return n.kids == nil }
 
@@ -54,7 +58,8 @@ func (n *node) size() int {
 
 // find returns the place of the first item not below key in a leaf.
 func (n *node) find(key string) (i int, found bool) {
-	lo, hi := 0, len(n.items)
+	lo, hi := n.heads.narrow(key)
+	end := hi
 	for lo < hi {
 		m := int(uint(lo+hi) >> 1)
 		if n.items[m].Key < key {
@@ -63,12 +68,12 @@ func (n *node) find(key string) (i int, found bool) {
 			hi = m
 		}
 	}
-	return lo, lo < len(n.items) && n.items[lo].Key == key
+	return lo, lo < end && n.items[lo].Key == key
 }
 
 // kid returns the place of the child that holds key.
 func (n *node) kid(key string) int {
-	lo, hi := 0, len(n.seps)
+	lo, hi := n.heads.narrow(key)
 	for lo < hi {
 		m := int(uint(lo+hi) >> 1)
 		if n.seps[m] <= key {
@@ -143,13 +148,16 @@ func (t *tree) own(n *node) *node {
 	if n.leaf() {
 		items := make([]*Item, len(n.items), roomFor(len(n.items)))
 		copy(items, n.items)
-		return &node{owner: t.group, items: items}
+		list := make([]uint32, len(n.items), cap(items))
+		copy(list, n.heads.list)
+		return &node{owner: t.group, items: items, heads: heads{n.heads.prefix, list}}
 	}
 	return &node{
 		owner:  t.group,
 		kids:   append(make([]*node, 0, len(n.kids)), n.kids...),
 		counts: append(make([]int, 0, len(n.counts)), n.counts...),
 		seps:   n.seps,
+		heads:  n.heads,
 	}
 }
 
@@ -167,7 +175,8 @@ func (t *tree) put(key string, fill func(old *Item) *Item) {
 	_, right, sep := t.insert(t.root, key, fill, true)
 	if right != nil {
 		left := t.root
-		t.root = &node{owner: t.group, kids: []*node{left, right}, counts: []int{left.size(), right.size()}, seps: []string{sep}}
+		t.root = &node{owner: t.group, kids: []*node{left, right}, counts: []int{left.size(), right.size()}}
+		t.root.setSeps([]string{sep})
 	}
 }
 
@@ -184,6 +193,11 @@ func (t *tree) insert(n *node, key string, fill func(*Item) *Item, last bool) (a
 		it := fill(nil)
 		t.keyBytes += int64(len(it.Key))
 		n.items = insertAt(n.items, i, it)
+		if len(n.items) > 1 && n.heads.fits(it.Key) {
+			n.heads.list = insertAt(n.heads.list, i, headOf(it.Key[len(n.heads.prefix):]))
+		} else {
+			n.reheadLeaf()
+		}
 		if len(n.items) <= leafMax {
 			return true, nil, ""
 		}
@@ -204,7 +218,7 @@ func (t *tree) insert(n *node, key string, fill func(*Item) *Item, last bool) (a
 	n.counts[i] -= moved
 	n.kids = insertAt(n.kids, i+1, half)
 	n.counts = insertAt(n.counts, i+1, moved)
-	n.seps = insertAt(append(make([]string, 0, len(n.seps)+1), n.seps...), i, bound)
+	n.setSeps(insertAt(append(make([]string, 0, len(n.seps)+1), n.seps...), i, bound))
 	if len(n.kids) <= kidsMax {
 		return added, nil, ""
 	}
@@ -222,6 +236,8 @@ func (t *tree) splitLeaf(n *node, rising bool) *node {
 	right := &node{owner: t.group, items: append(make([]*Item, 0, roomFor(len(n.items)-at)), n.items[at:]...)}
 	clear(n.items[at:])
 	n.items = n.items[:at]
+	n.reheadLeaf()
+	right.reheadLeaf()
 	return right
 }
 
@@ -231,11 +247,12 @@ func (t *tree) splitInner(n *node) (right *node, sep string) {
 		owner:  t.group,
 		kids:   append([]*node(nil), n.kids[at:]...),
 		counts: append([]int(nil), n.counts[at:]...),
-		seps:   append([]string(nil), n.seps[at:]...),
 	}
+	right.setSeps(append([]string(nil), n.seps[at:]...))
 	sep = n.seps[at-1]
 	clear(n.kids[at:])
-	n.kids, n.counts, n.seps = n.kids[:at], n.counts[:at], append([]string(nil), n.seps[:at-1]...)
+	n.kids, n.counts = n.kids[:at], n.counts[:at]
+	n.setSeps(append([]string(nil), n.seps[:at-1]...))
 	return right, sep
 }
 
@@ -248,7 +265,7 @@ func insertAt[T any](s []T, i int, v T) []T {
 }
 
 // build makes a tree of items that are sorted and distinct.
-func build(items func(yield func(*Item) bool)) (tree, error) {
+func build(items func(yield func(*Item) bool)) tree {
 	const fill = leafMax * 7 / 8 // room for some inserts before the first split
 	var t tree
 	var level []*node
@@ -256,6 +273,9 @@ func build(items func(yield func(*Item) bool)) (tree, error) {
 	var leaf *node
 	items(func(it *Item) bool {
 		if leaf == nil || len(leaf.items) == fill {
+			if leaf != nil {
+				leaf.reheadLeaf()
+			}
 			leaf = &node{items: make([]*Item, 0, leafMax)}
 			level = append(level, leaf)
 			firsts = append(firsts, it.Key)
@@ -264,13 +284,16 @@ func build(items func(yield func(*Item) bool)) (tree, error) {
 		t.keyBytes += int64(len(it.Key))
 		return true
 	})
+	if leaf != nil {
+		leaf.reheadLeaf()
+	}
 	for len(level) > 1 {
 		level, firsts = stack(level, firsts)
 	}
 	if len(level) == 1 {
 		t.root = level[0]
 	}
-	return t, nil
+	return t
 }
 
 // stack builds the level above one.
@@ -280,9 +303,9 @@ func stack(level []*node, firsts []string) (above []*node, aboveFirsts []string)
 		k := min(fill, len(level))
 		n := &node{
 			kids:   append([]*node(nil), level[:k]...),
-			seps:   append([]string(nil), firsts[1:k]...),
 			counts: make([]int, k),
 		}
+		n.setSeps(append([]string(nil), firsts[1:k]...))
 		for i, kid := range n.kids {
 			n.counts[i] = kid.size()
 		}
@@ -302,12 +325,16 @@ func (t *tree) verify() {
 		invariant.Check(n.width() > 0, "no node is empty")
 		if n.leaf() {
 			invariant.Check(len(n.items) <= leafMax, "a leaf holds at most its maximum")
-			for _, it := range n.items {
+			invariant.Check(len(n.heads.list) == len(n.items), "a leaf has a head for each item")
+			for i, it := range n.items {
+				invariant.Check(n.heads.fits(it.Key) && n.heads.list[i] == headOf(it.Key[len(n.heads.prefix):]),
+					"a head is the start of its key")
 				keys = append(keys, it.Key)
 			}
 			return len(n.items)
 		}
-		invariant.Check(len(n.kids) <= kidsMax && len(n.counts) == len(n.kids) && len(n.seps) == len(n.kids)-1,
+		invariant.Check(len(n.kids) <= kidsMax && len(n.counts) == len(n.kids) && len(n.seps) == len(n.kids)-1 &&
+			len(n.heads.list) == len(n.seps),
 			"an inner node's parts agree")
 		sum := 0
 		for i, kid := range n.kids {

@@ -29,6 +29,7 @@ func (t *tree) removeIn(n *node, key string) {
 	if n.leaf() {
 		i, _ := n.find(key)
 		n.items = removeAt(n.items, i)
+		n.heads.list = removeAt(n.heads.list, i)
 		return
 	}
 	i := n.kid(key)
@@ -50,7 +51,7 @@ func (n *node) drop(i int) {
 	n.kids = removeAt(n.kids, i)
 	n.counts = removeAt(n.counts, i)
 	if len(n.seps) > 0 {
-		n.seps = removeAt(append([]string(nil), n.seps...), max(i-1, 0))
+		n.setSeps(removeAt(append([]string(nil), n.seps...), max(i-1, 0)))
 	}
 }
 
@@ -74,16 +75,17 @@ func (t *tree) join(n *node, i int) {
 	l = t.own(l)
 	if l.leaf() {
 		l.items = append(l.items, r.items...)
+		l.reheadLeaf()
 	} else {
 		l.kids = append(l.kids, r.kids...)
 		l.counts = append(l.counts, r.counts...)
-		l.seps = append(append(append(make([]string, 0, len(l.kids)-1), l.seps...), n.seps[i]), r.seps...)
+		l.setSeps(append(append(append(make([]string, 0, len(l.kids)-1), l.seps...), n.seps[i]), r.seps...))
 	}
 	n.kids[i] = l
 	n.counts[i] += n.counts[i+1]
 	n.kids = removeAt(n.kids, i+1)
 	n.counts = removeAt(n.counts, i+1)
-	n.seps = removeAt(append([]string(nil), n.seps...), i)
+	n.setSeps(removeAt(append([]string(nil), n.seps...), i))
 }
 
 // removeAt shortens an owned slice in place.
