@@ -1,0 +1,88 @@
+// Command keelson is the server, with etcd's flags. Called by the name etcd it keeps its data where etcd would.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/keelson-db/keelson/internal/config"
+	"github.com/keelson-db/keelson/internal/server"
+)
+
+func main() {
+	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
+	args := os.Args[1:]
+	os.Exit(serve(name, args))
+}
+
+// serve runs the server and returns the process's exit code.
+func serve(name string, args []string) int {
+	c, err := config.Parse(args, os.Environ(), name)
+	switch {
+	case errors.Is(err, config.ErrHelp):
+		fmt.Fprint(os.Stderr, config.UsageText(name))
+		fmt.Print(config.FlagsText())
+		return 0
+	case errors.Is(err, config.ErrVersion):
+		fmt.Print(config.VersionText())
+		return 0
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		return config.ExitCode(err)
+	}
+	log, writer, err := config.NewLogger(c, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer writer.Close()
+	for _, w := range c.Warnings {
+		log.Warn(w)
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s, err := server.Open(ctx, c, server.Env{
+		FS: vfs.Default, Listen: server.ListenOn(c), Seed: rand.Uint64(), Log: log, LogWriter: writer,
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if name != "etcd" {
+		go greet(ctx, s, c)
+	}
+	if err := s.Run(ctx); err != nil {
+		log.Error("stopped", "error", err.Error())
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// greet says what is served and what to try, once it is.
+func greet(ctx context.Context, s *server.Server, c *config.Config) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.Ready():
+	}
+	endpoint := c.AdvertiseClientURLs[0].String()
+	fmt.Printf(`
+Keelson %s serves etcd's v3 API on %s (gRPC, /health, /metrics), data in %s
+
+  keelson put greeting hello --endpoints %[2]s
+  keelson get greeting --endpoints %[2]s
+  keelson watch greeting --endpoints %[2]s
+
+`, config.ProductVersion(), endpoint, c.DataDir)
+}

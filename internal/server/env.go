@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
+
+	"github.com/keelson-db/keelson/internal/config"
+)
+
+// Env is the world that a server lives in.
+type Env struct {
+	FS     vfs.FS
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	// Seed is random; it must differ from one start to the next.
+	Seed uint64
+	Log  *slog.Logger
+	// LogWriter is what Log writes to, run by the server so that a blocked output blocks nobody; nil if Log
+	// takes care of itself.
+	LogWriter *config.LogWriter
+}
+
+// ListenOn returns the Listen of the real world, with the socket options of the configuration.
+func ListenOn(c *config.Config) func(ctx context.Context, network, address string) (net.Listener, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+		var failed error
+		err := conn.Control(func(fd uintptr) {
+			if c.SocketReuseAddress {
+				failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+			}
+			if c.SocketReusePort && failed == nil {
+				failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		return failed
+	}}
+	return lc.Listen
+}
+
+// listen opens the socket that a URL names: host and port, or the path of a unix socket.
+func (e Env) listen(ctx context.Context, u url.URL) (net.Listener, error) {
+	network, address := "tcp", u.Host
+	if u.Scheme == "unix" {
+		network, address = "unix", u.Host+u.Path
+	}
+	l, err := e.Listen(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; stop the process that uses the address or choose another one with --listen-client-urls", u.String(), err)
+	}
+	return l, nil
+}

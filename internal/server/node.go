@@ -1,0 +1,127 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+
+	"github.com/keelson-db/keelson/internal/config"
+	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/mvcc"
+	"github.com/keelson-db/keelson/internal/replica"
+)
+
+// node is the server as the HTTP door sees it.
+type node struct{ s *Server }
+
+// Leader implements web.Node.
+func (n node) Leader() (id uint64, ok bool) {
+	id = n.s.replica.Status().Leader
+	return id, id != 0
+}
+
+// IsLearner implements web.Node.
+func (n node) IsLearner() bool {
+	members := n.s.data.machine.Members()
+	local, _ := members.Get(members.Local())
+	return local.Learner
+}
+
+// Alarms implements web.Node. Nothing raises an alarm yet.
+func (n node) Alarms() []string { return nil }
+
+// ReadCheck implements web.Node.
+func (n node) ReadCheck(ctx context.Context, serializable bool) error {
+	if !serializable {
+		if err := n.s.replica.Barrier(ctx); err != nil {
+			return err
+		}
+	}
+	if err := n.s.data.engine.Err(); err != nil {
+		return err
+	}
+	view := n.s.data.machine.KV().View()
+	defer view.Close()
+	result, err := view.Range(ctx, mvcc.RangeQuery{Key: []byte{0}, End: []byte{0}, Limit: 1})
+	if err != nil {
+		return err
+	}
+	result.Release()
+	return ctx.Err()
+}
+
+// RaftStatusJSON implements web.Node, in the form that etcd's raft gives its status.
+func (n node) RaftStatusJSON() string {
+	st := n.s.replica.Status()
+	text, err := json.Marshal(map[string]any{
+		"id": hex(st.ID), "term": st.Term, "commit": st.Commit, "applied": st.Applied,
+		"lead": hex(st.Leader), "raftState": st.Role,
+	})
+	if err != nil {
+		return "{}"
+	}
+	return string(text)
+}
+
+// ClusterVersion implements web.Node.
+func (n node) ClusterVersion() string { return clusterVersion }
+
+// StorageVersion implements web.Node.
+func (n node) StorageVersion() string { return storageVersion }
+
+// leadership is the replica as the lease clock sees it.
+type leadership struct{ *replica.Replica }
+
+// Leading reports whether this member leads, and since which term.
+func (l leadership) Leading() (term uint64, ok bool) {
+	st := l.Status()
+	return st.Term, st.Leader == st.ID
+}
+
+func (s *Server) databaseBytes() (total, inUse int64) {
+	st := s.data.engine.Stats()
+	return st.DiskBytes, st.LiveBytes
+}
+
+// observe tells the metrics where values are read that the rooms keep anyway.
+func (s *Server) observe() {
+	kv, r := s.data.machine.KV(), s.replica
+	is := func(ok bool) float64 {
+		if ok {
+			return 1
+		}
+		return 0
+	}
+	s.metrics.Server.SetIdentity(uint64(s.data.machine.Members().Local()), config.APIVersion())
+	s.metrics.Server.SetClusterVersion("3.7")
+	s.metrics.Server.Quota.Set(float64(s.config.QuotaBackendBytes))
+	s.metrics.Observe(metrics.Sources{
+		HasLeader:        func() float64 { return is(r.Status().Leader != 0) },
+		IsLeader:         func() float64 { st := r.Status(); return is(st.Leader == st.ID) },
+		IsLearner:        func() float64 { return is(node{s}.IsLearner()) },
+		CommittedIndex:   func() float64 { return float64(r.Status().Commit) },
+		AppliedIndex:     func() float64 { return float64(r.Status().Applied) },
+		PendingProposals: func() float64 { return float64(r.Status().Pending) },
+		Revision:         func() float64 { return float64(kv.Stats().Rev) },
+		CompactRevision:  func() float64 { return float64(kv.Stats().CompactRev) },
+		Keys:             func() float64 { return float64(kv.Stats().Keys) },
+		DBSize:           func() float64 { total, _ := s.databaseBytes(); return float64(total) },
+		DBSizeInUse:      func() float64 { _, used := s.databaseBytes(); return float64(used) },
+		WatchStreams:     func() float64 { return float64(s.hub.Stats().Streams) },
+		Watchers:         func() float64 { return float64(s.hub.Stats().Watchers) },
+		SlowWatchers:     func() float64 { return float64(s.hub.Stats().Slow) },
+		PendingEvents:    func() float64 { return float64(s.hub.Stats().Pending) },
+		AuthRevision:     func() float64 { return 1 },
+	})
+}
+
+func hex(id uint64) string { return fmt.Sprintf("%x", id) }
+
+func texts(urls []url.URL) []string {
+	var list []string
+	for _, u := range urls {
+		list = append(list, u.String())
+	}
+	return list
+}

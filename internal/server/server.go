@@ -1,0 +1,248 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/keelson-db/keelson/internal/chores"
+	"github.com/keelson-db/keelson/internal/command"
+	"github.com/keelson-db/keelson/internal/config"
+	"github.com/keelson-db/keelson/internal/expiry"
+	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/replica"
+	"github.com/keelson-db/keelson/internal/rpc"
+	"github.com/keelson-db/keelson/internal/watch"
+)
+
+// What clients are told of versions: those of the etcd whose contract this is. Kubernetes parses them.
+const (
+	clusterVersion = "3.7.0"
+	storageVersion = "3.7.0"
+)
+
+// Limits of a stop.
+const (
+	// drainTime is how long requests under way may go on once a stop has begun.
+	drainTime = time.Second
+	// checkpointTime is how long the leases' remaining time may take to be noted.
+	checkpointTime = time.Second
+)
+
+// Server is one member.
+type Server struct {
+	config  *config.Config
+	env     Env
+	log     *slog.Logger
+	metrics *metrics.Set
+
+	data     *data
+	replica  *replica.Replica
+	hub      *watch.Hub
+	clock    *expiry.Clock
+	sweeper  *chores.Sweeper
+	cutter   *chores.Cutter
+	services *rpc.Services
+	grpc     *grpc.Server
+	doors    *doors
+
+	ready chan struct{}
+}
+
+// Open opens the data and builds the rooms. Nothing runs yet, but the sockets are open and the directory
+// is taken: call Run, which also closes, or Close.
+func Open(ctx context.Context, c *config.Config, env Env) (_ *Server, err error) {
+	s := &Server{config: c, env: env, log: env.Log, metrics: metrics.New(), ready: make(chan struct{})}
+	// The sockets first: a second server on the same addresses should not touch any data.
+	if s.doors, err = openDoors(ctx, c, env); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.data, err = openData(c, env); err != nil {
+		return nil, err
+	}
+	s.replica, err = replica.New(replica.Options{
+		Log: s.data.log, Machine: s.data.machine,
+		Heartbeat: c.HeartbeatInterval, Election: c.ElectionTimeout,
+		MaxRequestBytes: int(c.MaxRequestBytes), WarnApply: c.WarningApplyDuration,
+		Seed: env.Seed, Metrics: s.metrics, Logger: s.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the data directory %s: %w", c.DataDir, err)
+	}
+	s.buildEngine()
+	s.buildServices()
+	s.doors.build(s)
+	return s, nil
+}
+
+// buildEngine builds the rooms beside the replica.
+func (s *Server) buildEngine() {
+	kv := s.data.machine.KV()
+	s.hub = watch.New(kv, watch.Options{Seed: s.env.Seed})
+	s.clock = expiry.New(expiry.Options{
+		Leases: s.data.machine.Leases(), Proposer: s.replica, Leadership: leadership{s.replica},
+		ElectionTimeout: s.config.ElectionTimeout, Metrics: s.metrics.Lease, Logger: s.log,
+	})
+	s.sweeper = chores.NewSweeper(kv, s.metrics.MVCC, s.log)
+	s.cutter = chores.NewCutter(s.data.log, s.data.engine, s.data.machine, s.log)
+}
+
+// buildServices builds the gRPC services and the transport below them.
+func (s *Server) buildServices() {
+	c, members := s.config, s.data.machine.Members()
+	deps := rpc.Deps{
+		Replica: s.replica, Machine: s.data.machine, Hub: s.hub, Clock: s.clock, Metrics: s.metrics, Log: s.log,
+		ClusterID: members.ClusterID(), MemberID: uint64(members.Local()),
+		Version: config.APIVersion(), StorageVersion: storageVersion,
+		DatabaseBytes:    s.databaseBytes,
+		ExtensiveMetrics: c.MetricsLevel == "extensive",
+		Seed:             s.env.Seed,
+		Limits: rpc.Limits{
+			MaxTxnOps: int(c.MaxTxnOps), MaxRequestBytes: int(c.MaxRequestBytes), MaxConcurrentStreams: c.MaxConcurrentStreams,
+			KeepAliveMinTime: c.GRPCKeepAliveMinTime, KeepAliveInterval: c.GRPCKeepAliveInterval, KeepAliveTimeout: c.GRPCKeepAliveTimeout,
+			ElectionTimeout: c.ElectionTimeout, WarningUnaryRequestDuration: c.WarningUnaryRequestDuration,
+			WatchProgressNotifyInterval: c.WatchProgressNotifyInterval, QuotaBackendBytes: c.QuotaBackendBytes,
+		},
+	}
+	s.services = rpc.New(deps)
+	s.grpc = grpc.NewServer(rpc.ServerOptions(deps)...)
+	s.services.Register(s.grpc)
+	s.observe()
+}
+
+// Ready returns a channel that is closed once the member serves.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Close gives sockets and data back. It is for a server that was opened and never run.
+func (s *Server) Close() error {
+	errs := []error{s.doors.close()}
+	if s.data != nil {
+		errs = append(errs, s.data.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends or something fails, and has everything closed when it returns.
+func (s *Server) Run(ctx context.Context) error {
+	// The floors below outlive the doors, so they do not end with ctx but when Run says so.
+	below, stopBelow := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBelow()
+	logs, stopLogs := context.WithCancel(context.WithoutCancel(ctx))
+	logged := s.runLogs(logs)
+	defer func() { stopLogs(); <-logged }()
+
+	engine, below := errgroup.WithContext(below)
+	for _, run := range s.engineRuns(below) {
+		engine.Go(run)
+	}
+	front, open := errgroup.WithContext(ctx)
+	for _, run := range s.doors.runs(open) {
+		front.Go(run)
+	}
+	front.Go(func() error { return s.announce(open) })
+
+	select {
+	case <-open.Done(): // the end was asked for, or a door failed
+	case <-below.Done(): // something below failed
+	}
+	s.services.Shutdown()
+	s.doors.drain(drainTime)
+	err := front.Wait()
+	if below.Err() == nil {
+		s.checkpoint(below)
+	}
+	stopBelow()
+	err = errors.Join(engine.Wait(), err, s.data.close())
+	if err != nil {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// engineRuns are the goroutines below the doors.
+func (s *Server) engineRuns(ctx context.Context) []func() error {
+	bind := func(run func(context.Context) error) func() error {
+		return func() error { return run(ctx) }
+	}
+	return []func() error{
+		bind(s.replica.Run), s.replica.RunAppend, s.replica.RunApply, bind(s.data.log.Run),
+		bind(s.hub.Run), bind(s.clock.Run), bind(s.sweeper.Run), bind(s.cutter.Run), bind(s.services.Run),
+		func() error {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.data.engine.Failed():
+				return fmt.Errorf("the storage engine failed: %w%s", s.data.engine.Err(), hint(s.data.engine.Err()))
+			}
+		},
+	}
+}
+
+// runLogs writes the log's lines in the background; the channel is closed when the last is written.
+func (s *Server) runLogs(ctx context.Context) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if s.env.LogWriter != nil {
+			if err := s.env.LogWriter.Run(ctx); err != nil {
+				s.log.Error("log output failed", "error", err.Error())
+			}
+		}
+	}()
+	return done
+}
+
+// announce tells the cluster this member's name and client addresses, and everybody who waits that it
+// serves.
+func (s *Server) announce(ctx context.Context) error {
+	if err := s.waitForLeader(ctx); err != nil {
+		return nil //nolint:nilerr // only the end of ctx ends the wait
+	}
+	members := s.data.machine.Members()
+	local, _ := members.Get(members.Local())
+	want := command.MemberPublish{ID: uint64(members.Local()), Name: s.config.Name, ClientURLs: texts(s.config.AdvertiseClientURLs)}
+	for local.Name != want.Name || !slices.Equal(local.ClientURLs, want.ClientURLs) {
+		if _, err := s.replica.Propose(ctx, &want); err == nil {
+			break
+		} else if ctx.Err() != nil {
+			return nil
+		} else {
+			s.log.Warn("publish this member: trying again", "error", err.Error())
+		}
+	}
+	s.log.Info("ready to serve client requests")
+	close(s.ready)
+	notifySystemd(s.log)
+	return nil
+}
+
+// waitForLeader returns once reads and writes can be answered.
+func (s *Server) waitForLeader(ctx context.Context) error {
+	for {
+		err := s.replica.Barrier(ctx)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// checkpoint notes what time the leases have left, so that the next start need not give them all of it
+// again. Failing is harmless: they then live longer.
+func (s *Server) checkpoint(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, checkpointTime)
+	defer cancel()
+	if err := s.clock.Checkpoint(ctx); err != nil {
+		s.log.Warn("note the leases' remaining time: they will get all of it again", "error", err.Error())
+	}
+}
