@@ -9,9 +9,13 @@ import (
 )
 
 // shareFrameBytes is the size in bytes from which on an encoded event is handed to the transport where it
-// lies, shared with every other watcher. A smaller one is copied behind the header: that costs less than
-// one more piece for the transport to look after.
-const shareFrameBytes = 1024
+// lies, shared with every other watcher. Copying a smaller one behind the header costs less than one more
+// piece for the transport to look after.
+const shareFrameBytes = 192
+
+// inlineFieldsBytes is the room in bytes for the fields before a lone event: a header is at most 46 bytes,
+// a watch identity 11.
+const inlineFieldsBytes = 64
 
 // tagReason is the tag of WatchResponse.cancel_reason: field 6, length-delimited.
 const tagReason = 6<<3 | 2
@@ -89,7 +93,26 @@ func (e *watchEncoder) message(frames [][]byte, fragment bool) any {
 		}
 		return r
 	}
+	if len(frames) == 1 && size <= inlineFieldsBytes {
+		return e.lone(frames[0], fragment)
+	}
 	return e.pieces(frames, size, shared, fragment)
+}
+
+// loneEvent is the usual message, one event for one watcher, in one allocation.
+type loneEvent struct {
+	Encoded
+	parts  [2]mem.SliceBuffer
+	bufs   [2]mem.Buffer
+	fields [inlineFieldsBytes]byte
+}
+
+func (e *watchEncoder) lone(frame []byte, fragment bool) *Encoded {
+	m := new(loneEvent)
+	m.parts[0], m.parts[1] = e.appendFields(m.fields[:0], fragment), frame
+	m.bufs[0], m.bufs[1] = &m.parts[0], &m.parts[1]
+	m.Bufs = m.bufs[:]
+	return &m.Encoded
 }
 
 // pieces writes a message of which some events stay where they are: own bytes and shared ones in turn.
