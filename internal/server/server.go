@@ -173,7 +173,12 @@ func (s *Server) Run(ctx context.Context) error {
 // engineRuns are the goroutines below the doors.
 func (s *Server) engineRuns(ctx context.Context) []func() error {
 	bind := func(run func(context.Context) error) func() error {
-		return func() error { return run(ctx) }
+		return func() error {
+			if err := run(ctx); ctx.Err() == nil {
+				return err
+			}
+			return nil // it was told to end, and how it says so does not matter
+		}
 	}
 	return []func() error{
 		bind(s.replica.Run), s.replica.RunAppend, s.replica.RunApply, bind(s.data.log.Run),
