@@ -27,10 +27,14 @@ type Proposer interface {
 
 // LeaseClock is what the lease service needs of the room that knows what time it is.
 type LeaseClock interface {
-	// Renew gives a lease its full time again; 0 means that there is no such lease any more.
+	// Renew gives a lease its full time again; 0 means that there is no such lease any more. A member that
+	// does not lead returns expiry.ErrNotPrimary.
 	Renew(ctx context.Context, id lease.ID) (ttl int64, err error)
 	// Remaining is the whole seconds that a lease has left, and how many it was granted.
+	// It is not ok for a lease that has ended, and on a member that does not lead.
 	Remaining(id lease.ID) (left, granted int64, ok bool)
+	// ByExpiry are all leases, those that end first in front.
+	ByExpiry() []lease.ID
 }
 
 // Deps is everything the services stand on.

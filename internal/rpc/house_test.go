@@ -1,10 +1,11 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/keelson-db/keelson/internal/command"
+	"github.com/keelson-db/keelson/internal/expiry"
 	"github.com/keelson-db/keelson/internal/lease"
 	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/metrics"
@@ -68,22 +70,19 @@ func (r *loneReplica) Status() replica.Status {
 	return replica.Status{ID: houseMember, Leader: r.leader.Load(), Term: 2, Commit: 77, Applied: 76}
 }
 
-// stillClock is a lease clock whose time does not pass. It does not know the leases in hidden.
+// stillClock is a lease clock whose time does not pass.
 type stillClock struct {
-	table *lease.Table
-	mu    sync.Mutex
-	left  map[lease.ID]int64 // where it differs from the full time
-	hide  map[lease.ID]bool
+	table   *lease.Table
+	leading atomic.Bool
+	mu      sync.Mutex
+	left    map[lease.ID]int64 // where it differs from the full time
 }
 
 func (c *stillClock) Renew(_ context.Context, id lease.ID) (int64, error) {
-	left, granted, ok := c.Remaining(id)
-	if !ok || left == 0 {
-		return 0, nil
+	if !c.leading.Load() {
+		return 0, expiry.ErrNotPrimary
 	}
-	if left < 0 {
-		return 0, errors.New("not a primary lessor")
-	}
+	_, granted, _ := c.Remaining(id)
 	return granted, nil
 }
 
@@ -91,25 +90,32 @@ func (c *stillClock) Remaining(id lease.ID) (left, granted int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	l, ok := c.table.Get(id)
-	if !ok || c.hide[id] {
+	if left, granted = l.TTL, l.TTL; c.left[id] != 0 {
+		left = c.left[id]
+	}
+	if !ok || left < 0 || !c.leading.Load() {
 		return 0, 0, false
 	}
-	if left, ok := c.left[id]; ok {
-		return left, l.TTL, true
-	}
-	return l.TTL, l.TTL, true
+	return left, granted, true
 }
 
+func (c *stillClock) ByExpiry() (ids []lease.ID) {
+	for _, l := range c.table.List() {
+		ids = append(ids, l.ID)
+	}
+	slices.SortFunc(ids, func(a, b lease.ID) int {
+		left, _, _ := c.Remaining(a)
+		other, _, _ := c.Remaining(b)
+		return cmp.Or(cmp.Compare(left, other), cmp.Compare(a, b))
+	})
+	return ids
+}
+
+// set says what a lease has left; a negative number says that its time has passed.
 func (c *stillClock) set(id lease.ID, left int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.left[id] = left
-}
-
-func (c *stillClock) setHidden(id lease.ID, hidden bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.hide[id] = hidden
 }
 
 const houseCluster, houseMember = 0xc1, 0x11
@@ -159,8 +165,9 @@ func newHouse(t testing.TB, change func(*Deps)) *house {
 	machine := newMachine(t)
 	h := &house{
 		replica: &loneReplica{machine: machine, index: 1},
-		clock:   &stillClock{table: machine.Leases(), left: map[lease.ID]int64{}, hide: map[lease.ID]bool{}},
+		clock:   &stillClock{table: machine.Leases(), left: map[lease.ID]int64{}},
 	}
+	h.clock.leading.Store(true)
 	h.replica.leader.Store(houseMember)
 	hub := watch.New(machine.KV(), watch.Options{})
 	h.deps = Deps{

@@ -1,12 +1,10 @@
 package rpc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/keelson-db/keelson/internal/command"
+	"github.com/keelson-db/keelson/internal/expiry"
 	"github.com/keelson-db/keelson/internal/lease"
 	"github.com/keelson-db/keelson/internal/metrics"
 )
@@ -25,7 +24,7 @@ const (
 	// leaseIDTries is how many lease IDs are drawn before giving up; a second one is needed about as often
 	// as a random number of 63 bits hits one of the leases there are.
 	leaseIDTries = 10
-	// leaseWait is how long a lease that is unknown here may take to become known.
+	// leaseWait is how long a member that leads may take to apply everything acknowledged.
 	leaseWait = time.Second
 )
 
@@ -130,11 +129,11 @@ func (s *leaseServer) renewAll(stream grpc.ServerStream) error {
 	}
 }
 
-// renew gives a lease its time again. That a lease does not exist is said only once this member has
-// applied everything there is: a client that hears it takes its session for lost.
+// renew gives a lease its time again. A member that has just started may lead in a moment, so it waits for
+// that before it says that it cannot.
 func (s *leaseServer) renew(ctx context.Context, id lease.ID) (int64, error) {
 	ttl, err := s.clock.Renew(ctx, id)
-	if err != nil || ttl > 0 {
+	if !errors.Is(err, expiry.ErrNotPrimary) {
 		return ttl, err
 	}
 	if err := s.catchUp(ctx); err != nil {
@@ -143,8 +142,15 @@ func (s *leaseServer) renew(ctx context.Context, id lease.ID) (int64, error) {
 	return s.clock.Renew(ctx, id)
 }
 
-// catchUp waits until everything acknowledged is applied here.
+// leads says whether this member leads, as far as it knows.
+func (s *leaseServer) leads() bool { return s.replica.Status().Leader == s.member }
+
+// catchUp waits until everything acknowledged is applied here. A member that leads has to be quick about
+// it; another one waits for a leader as long as any request does.
 func (s *leaseServer) catchUp(ctx context.Context) error {
+	if !s.leads() {
+		return s.replica.Barrier(ctx)
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, leaseWait, errLeaseWait)
 	defer cancel()
 	err := s.replica.Barrier(ctx)
@@ -158,10 +164,14 @@ func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 	id := lease.ID(r.ID)
 	left, granted, ok := s.clock.Remaining(id)
 	if !ok {
+		// That a lease does not exist is said only by a member that knows everything and leads: a client
+		// that hears it takes its session for lost.
 		if err := s.catchUp(ctx); err != nil {
 			return nil, err
 		}
-		left, granted, ok = s.clock.Remaining(id)
+		if left, granted, ok = s.clock.Remaining(id); !ok && !s.leads() {
+			return nil, rpctypes.ErrGRPCLeaderChanged
+		}
 	}
 	if !ok {
 		return &pb.LeaseTimeToLiveResponse{Header: s.now(), ID: r.ID, TTL: -1}, nil
@@ -177,25 +187,9 @@ func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 
 // leases lists what this member knows, those that end first in front.
 func (s *leaseServer) leases(context.Context, *pb.LeaseLeasesRequest) (any, error) {
-	type timed struct {
-		id   lease.ID
-		left int64
-	}
-	list := s.table.List()
-	order := make([]timed, len(list))
-	for i, l := range list {
-		left, _, ok := s.clock.Remaining(l.ID)
-		if !ok {
-			left = l.TTL
-		}
-		order[i] = timed{l.ID, left}
-	}
-	slices.SortFunc(order, func(a, b timed) int {
-		return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.id, b.id))
-	})
-	out := &pb.LeaseLeasesResponse{Header: s.now(), Leases: make([]*pb.LeaseStatus, len(order))}
-	for i, o := range order {
-		out.Leases[i] = &pb.LeaseStatus{ID: int64(o.id)}
+	out := &pb.LeaseLeasesResponse{Header: s.now()}
+	for _, id := range s.clock.ByExpiry() {
+		out.Leases = append(out.Leases, &pb.LeaseStatus{ID: int64(id)})
 	}
 	return out, nil
 }

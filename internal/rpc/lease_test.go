@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/replica"
 )
 
 func (h *house) grant(t *testing.T, id, ttl int64) *pb.LeaseGrantResponse {
@@ -93,7 +95,7 @@ func TestKeepAliveAnswersEveryRequest(t *testing.T) {
 	h.grant(t, 7, 60)
 	h.grant(t, 8, 90)
 	h.grant(t, 9, 90)
-	h.clock.set(9, 0)
+	h.clock.set(9, -1)
 	stream, err := h.lease.LeaseKeepAlive(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -111,12 +113,12 @@ func TestKeepAliveAnswersEveryRequest(t *testing.T) {
 			t.Errorf("lease %d was answered with %d: %d s, want %d s", tc[0], got.ID, got.TTL, tc[1])
 		}
 	}
-	h.clock.set(8, -1)
+	h.clock.leading.Store(false)
 	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: 8}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = stream.Recv()
-	wantError(t, "a clock that may not renew", err, status.Error(codes.Unknown, "not a primary lessor"))
+	wantError(t, "a member that does not lead", err, status.Error(codes.Unknown, "not a primary lessor"))
 }
 
 func TestKeepAliveEndsWithItsClient(t *testing.T) {
@@ -133,20 +135,27 @@ func TestKeepAliveEndsWithItsClient(t *testing.T) {
 	}
 }
 
-// TestALeaseIsDeadOnlyWhenThisMemberKnowsEverything: a lease may have been granted, and acknowledged, by an
-// entry that is not applied here yet.
-func TestALeaseIsDeadOnlyWhenThisMemberKnowsEverything(t *testing.T) {
+// TestALeaseIsDeadOnlyWhenTheLeaderSaysSo: after a restart a member serves before it leads, and its clock
+// knows nothing yet.
+func TestALeaseIsDeadOnlyWhenTheLeaderSaysSo(t *testing.T) {
 	h, ctx := newHouse(t, nil), context.Background()
 	h.grant(t, 7, 60)
-	appear := func() error { h.clock.setHidden(7, false); return nil }
-	h.replica.onBarrier.Store(&appear)
-
-	h.clock.setHidden(7, true)
+	elected := func() error {
+		h.replica.leader.Store(houseMember)
+		h.clock.leading.Store(true)
+		return nil
+	}
+	depose := func() {
+		h.replica.leader.Store(0)
+		h.clock.leading.Store(false)
+	}
+	h.replica.onBarrier.Store(&elected)
+	depose()
 	ttl, err := h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
 	if err != nil || ttl.TTL != 60 {
 		t.Errorf("time to live %v, %v", ttl, err)
 	}
-	h.clock.setHidden(7, true)
+	depose()
 	stream, err := h.lease.LeaseKeepAlive(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -158,11 +167,40 @@ func TestALeaseIsDeadOnlyWhenThisMemberKnowsEverything(t *testing.T) {
 		t.Errorf("keepalive %v, %v", got, err)
 	}
 
-	h.clock.setHidden(7, true)
-	fail := func() error { return errors.New("no quorum") }
-	h.replica.onBarrier.Store(&fail)
+	depose()
+	nobody := func() error { return replica.ErrNoLeader }
+	h.replica.onBarrier.Store(&nobody)
 	_, err = h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
-	wantError(t, "cannot know", err, status.Error(codes.Unknown, "no quorum"))
+	wantError(t, "nobody leads", err, rpctypes.ErrGRPCNoLeader)
+	other := func() error { return nil }
+	h.replica.onBarrier.Store(&other)
+	_, err = h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
+	wantError(t, "somebody else leads", err, rpctypes.ErrGRPCLeaderChanged)
+}
+
+func TestALeaderThatFallsBehindSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := &stuckReplica{loneReplica: &loneReplica{}}
+		stuck.leader.Store(houseMember)
+		l := &leaseServer{headers: headers{member: houseMember}, replica: stuck}
+		if err := l.catchUp(context.Background()); !errors.Is(err, errLeaseWait) {
+			t.Errorf("got %v", err)
+		}
+		stuck.leader.Store(0)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		if err := l.catchUp(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without a leader: %v", err)
+		}
+	})
+}
+
+// stuckReplica never passes a barrier.
+type stuckReplica struct{ *loneReplica }
+
+func (r *stuckReplica) Barrier(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestTimeToLiveTellsWhatIsLeft(t *testing.T) {
