@@ -18,18 +18,21 @@ type reader struct {
 	groups []*group
 }
 
-// adapt chooses the size of the next read by the bytes of the last and by how often its events were wanted.
+// adapt chooses the size of the next read: by what the last one held per event in bytes and, summed over all
+// watchers, in wanted events. It grows slowly and shrinks at once.
 func (r *reader) adapt(events []*mvcc.Event, found int) {
 	size := 0
 	for _, e := range events {
 		size += len(e.KV)
 	}
-	switch {
-	case size > readTargetBytes, found > readTargetFound:
-		r.max = max(r.max/2, minReadEvents)
-	case size < readTargetBytes/2 && found < readTargetFound/2:
-		r.max = min(r.max*2, maxReadEvents)
+	next := 2 * r.max
+	if size > 0 {
+		next = min(next, len(events)*readTargetBytes/size)
 	}
+	if found > 0 {
+		next = min(next, len(events)*readTargetFound/found)
+	}
+	r.max = min(max(next, minReadEvents), maxReadEvents)
 }
 
 // catchUp reads one portion of history for all watchers of the stream that are behind, queues what they
@@ -74,14 +77,7 @@ func (s *Stream) catchUp() error {
 			continue
 		}
 		if len(w.found) > 0 {
-			it := s.begin(w)
-			it.resp.Rev = max(current, w.found[len(w.found)-1].Pos.Rev)
-			for _, e := range w.found {
-				s.queue.take(it, e, w.weight(e))
-			}
-			h.stats.Pending += len(w.found)
-			w.active = true
-			w.found = nil
+			s.deliver(w, current)
 		}
 		w.next = max(w.next, upTo+1)
 		s.nBehind--
@@ -89,6 +85,20 @@ func (s *Stream) catchUp() error {
 		s.place(w)
 	}
 	return nil
+}
+
+// deliver queues what was found for a watcher, in as many responses as their bounds ask for.
+func (s *Stream) deliver(w *watcher, current mvcc.Rev) {
+	var it *item
+	for _, e := range w.found {
+		if it == nil || it.full(e.Pos.Rev) {
+			it = s.begin(w)
+		}
+		it.resp.Rev = max(current, e.Pos.Rev)
+		s.queue.take(it, e, w.weight(e))
+	}
+	s.hub.stats.Pending += len(w.found)
+	w.active, w.found = true, nil
 }
 
 // takeLate takes the watchers to read for, in order, and the first revision that one of them needs.

@@ -25,6 +25,8 @@ const (
 	pumpEvents = 256
 	// minReadEvents and maxReadEvents bound one read of history for watchers that catch up (count).
 	minReadEvents, maxReadEvents = 8, maxResponseEvents
+	// firstReadEvents is the size of a stream's first read, before it knows how large its events are (count).
+	firstReadEvents = 32
 	// readTargetBytes is the size one such read aims at (bytes).
 	readTargetBytes = 2 << 20
 	// readTargetFound is how many events, summed over all watchers of the stream, it aims at (count).

@@ -196,7 +196,7 @@ func (f *follower) String() string {
 // TestEveryWatcherSeesExactlyItsHistory lets a writer, many clients that come and go, and queues that are far
 // too small race; every watcher must get every event it wants once and in order.
 func TestEveryWatcherSeesExactlyItsHistory(t *testing.T) {
-	const groups, streams = 600, 8
+	const groups, streams = 300, 8
 	w := newWorld(t, mvcc.Options{HistoryEvents: 100}) // so that history is read from the engine as well
 	defer w.close(t)
 	h := New(w.store, Options{StreamEvents: 30})

@@ -48,7 +48,7 @@ func (h *Hub) NewStream(o StreamOptions) *Stream {
 		wakeup:   make(chan struct{}, 1),
 		room:     make(chan struct{}, 1),
 		watchers: make(map[int64]*watcher),
-		reader:   reader{max: maxReadEvents / 8},
+		reader:   reader{max: firstReadEvents},
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
