@@ -121,3 +121,14 @@ func TestFlagsChooseRowsAndRefuseWhatIsUnknown(t *testing.T) {
 		}
 	}
 }
+
+func TestAVersionIsTheLineThatNamesTheProduct(t *testing.T) {
+	out := []byte("etcd Version: 3.7.3\nGit SHA: x\nKeelson Version: 1.2\n")
+	for name, want := range map[string]string{
+		"keelson": "Keelson Version: 1.2", "etcd": "etcd Version: 3.7.3", "other": "etcd Version: 3.7.3",
+	} {
+		if got := versionLine(out, name); got != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}

@@ -43,7 +43,10 @@ func buildProduct(ctx context.Context, name, slot, dir string) (product, error) 
 	if err != nil {
 		return product{}, fmt.Errorf("ask %s for its version: %w", p.name, err)
 	}
-	p.version = firstLine(out)
+	p.version = versionLine(out, p.name)
+	if name == "keelson" {
+		p.version += commit(ctx)
+	}
 	return p, nil
 }
 
@@ -57,7 +60,25 @@ func goBuild(ctx context.Context, module, output, pkg string) error {
 	return nil
 }
 
-func firstLine(out []byte) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+// versionLine picks the line that names the product from what it says of its version: keelson also names
+// the etcd it stands in for.
+func versionLine(out []byte, name string) string {
+	text := strings.TrimSpace(string(out))
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(strings.ToLower(line), name) {
+			return strings.TrimSpace(line)
+		}
+	}
+	line, _, _ := strings.Cut(text, "\n")
 	return line
+}
+
+// commit names the state of the source tree, if it is a clone and git is at hand: a missing commit is no
+// reason not to measure.
+func commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--exclude=*").Output()
+	if err != nil {
+		return ""
+	}
+	return ", commit " + strings.TrimSpace(string(out))
 }

@@ -84,7 +84,7 @@ func (r report) notes() string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, "- "+format+"\n", args...) }
 	line("Made by `%s` in the directory `test`, %s.", r.Command, r.Date.Format("2006-01-02"))
-	line("%s: %s. %s: %s.", r.A, r.AVer, r.B, r.BVer)
+	line("Versions: %s; %s.", r.AVer, r.BVer)
 	line("%s. Server, client and disk share this machine; plain text over loopback; one member.", r.Host)
 	line("Each figure is the median over blocks. The ratio says how many times better %s is (cost: %s ÷ %s; "+
 		"throughput: %s ÷ %s): the median over pairs of blocks run one after the other in ABBA order, beside the "+
