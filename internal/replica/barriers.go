@@ -75,8 +75,7 @@ func (b *barriers) close() []*barrier {
 // once it leads and has applied an entry of its term there is nothing to wait for. Otherwise the question
 // is put to the quorum, once for everybody who waits.
 func (r *Replica) Barrier(ctx context.Context) error {
-	s := r.status.Load()
-	if s.Voters == 1 && s.Leader == s.ID && r.machine.Applied().Term == s.Term {
+	if r.knowsAlone() {
 		return nil
 	}
 	one := &barrier{since: time.Now(), done: make(chan error, 1)}
@@ -92,6 +91,13 @@ func (r *Replica) Barrier(ctx context.Context) error {
 	}
 }
 
+// knowsAlone reports whether this member is the only voter and its state holds everything acknowledged.
+// Entries that earlier terms acknowledged may not be applied before one of its own term is.
+func (r *Replica) knowsAlone() bool {
+	s := r.status.Load()
+	return s.Voters == 1 && s.Leader == s.ID && r.machine.Applied().Term == s.Term
+}
+
 // askQuorum starts a round for those who wait.
 func (r *Replica) askQuorum() {
 	if all := r.barriers.take(); len(all) > 0 {
@@ -103,8 +109,14 @@ func (r *Replica) askQuorum() {
 }
 
 // ask sends a round's question. Raft drops it while no leader is known; it is then sent again by retryRounds.
+//
+// An only voter is not asked: raft would answer at once with the commit index it knows, which after a
+// restart is older than what was acknowledged. Its rounds end when it knows by itself.
 func (r *Replica) ask(id uint64, rd *round) {
 	rd.asked = time.Now()
+	if r.onlyVoter() {
+		return
+	}
 	r.node.ReadIndex(binary.BigEndian.AppendUint64(nil, id))
 }
 
@@ -120,9 +132,9 @@ func (r *Replica) confirmed(context []byte, index uint64) {
 
 // releaseRounds lets those go whose round is confirmed and applied.
 func (r *Replica) releaseRounds() {
-	applied := r.machine.Applied().Index
+	alone, applied := r.knowsAlone(), r.machine.Applied().Index
 	for id, rd := range r.barriers.rounds {
-		if rd.index == 0 || applied < rd.index {
+		if !alone && (rd.index == 0 || applied < rd.index) {
 			continue
 		}
 		for _, one := range rd.waiting {

@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/mvcc"
 )
 
 func TestWhatWasAcknowledgedIsThereAfterAStopWithoutWritingOut(t *testing.T) {
@@ -32,6 +33,33 @@ func TestWhatWasAcknowledgedIsThereAfterAStopWithoutWritingOut(t *testing.T) {
 			}
 			if want := 2 + 10*round + i; int(rev) != want {
 				t.Fatalf("revision %d, want %d", rev, want)
+			}
+		}
+		if err := w.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The commit index is not written by itself, so after a restart raft knows an older one than was acknowledged:
+// a barrier must not believe it.
+func TestABarrierAfterARestartWaitsForWhatWasAcknowledged(t *testing.T) {
+	fs, ctx := vfs.NewMem(), t.Context()
+	var last mvcc.Rev
+	for range 50 {
+		w := mustStart(t, fs, "d")
+		if err := w.Barrier(ctx); err != nil {
+			t.Fatal(err)
+		}
+		view := w.Machine().KV().View()
+		if view.Rev() < last {
+			t.Fatalf("the barrier showed revision %d, and %d was acknowledged", view.Rev(), last)
+		}
+		view.Close()
+		for range 3 {
+			var err error
+			if last, err = w.put(ctx, "k", "v"); err != nil {
+				t.Fatal(err)
 			}
 		}
 		if err := w.stop(); err != nil {
