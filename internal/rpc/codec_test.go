@@ -3,6 +3,8 @@ package rpc
 import (
 	"bytes"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -132,6 +134,37 @@ func FuzzReadersAgreeWithProtobuf(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { sameAsLibrary(t, b) })
+}
+
+func TestReadersAgreeOnDamagedMessages(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	var seeds [][]byte
+	for _, m := range requests() {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > 0 {
+			seeds = append(seeds, b)
+		}
+	}
+	for range 5000 {
+		b := bytes.Clone(seeds[rng.IntN(len(seeds))])
+		for range 1 + rng.IntN(3) {
+			i := rng.IntN(len(b))
+			switch rng.IntN(4) {
+			case 0:
+				b[i] = byte(rng.Uint32())
+			case 1:
+				b[i] ^= 1 << rng.IntN(8)
+			case 2:
+				b = slices.Insert(b, i, byte(rng.Uint32()))
+			case 3:
+				b = slices.Concat(b[:i], seeds[rng.IntN(len(seeds))], b[i:])
+			}
+		}
+		sameAsLibrary(t, b)
+	}
 }
 
 func TestRequestsDoNotShareMemoryWithTheTransport(t *testing.T) {
