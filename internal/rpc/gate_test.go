@@ -192,7 +192,7 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 	}
 	for _, desc := range []grpc.ServiceDesc{
 		pb.KV_ServiceDesc, pb.Watch_ServiceDesc, pb.Lease_ServiceDesc, pb.Cluster_ServiceDesc,
-		pb.Maintenance_ServiceDesc, pb.Auth_ServiceDesc,
+		pb.Maintenance_ServiceDesc, pb.Auth_ServiceDesc, *lockService(), *electionService(),
 	} {
 		for _, m := range desc.Methods {
 			full := "/" + desc.ServiceName + "/" + m.MethodName

@@ -51,6 +51,8 @@ func New(d Deps) *Services {
 	s.add(d, &pb.Cluster_ServiceDesc, clusterMethods(d))
 	s.add(d, &pb.Maintenance_ServiceDesc, maintenanceMethods(d))
 	s.add(d, &pb.Auth_ServiceDesc, built{})
+	s.add(d, lockService(), built{})
+	s.add(d, electionService(), built{})
 	s.add(d, &healthpb.Health_ServiceDesc, healthMethods(s.health))
 	return s
 }
@@ -101,6 +103,20 @@ func (s *Services) add(d Deps, theirs *grpc.ServiceDesc, b built) {
 		ours.Streams = append(ours.Streams, m)
 	}
 	s.descs = append(s.descs, ours)
+}
+
+// lockService names the methods of etcd's lock service, whose own description lies in etcd's server.
+func lockService() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{ServiceName: "v3lockpb.Lock", Methods: []grpc.MethodDesc{{MethodName: "Lock"}, {MethodName: "Unlock"}}}
+}
+
+// electionService names the methods of etcd's election service, whose own description lies there as well.
+func electionService() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{
+		ServiceName: "v3electionpb.Election",
+		Methods:     []grpc.MethodDesc{{MethodName: "Campaign"}, {MethodName: "Proclaim"}, {MethodName: "Leader"}, {MethodName: "Resign"}},
+		Streams:     []grpc.StreamDesc{{StreamName: "Observe", ServerStreams: true}},
+	}
 }
 
 // unbuilt is the answer of a method that is not built: never a fake success.
