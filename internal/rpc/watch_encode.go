@@ -35,7 +35,7 @@ func (e *watchEncoder) load(store *mvcc.Store, r *watch.Response) error {
 	clear(e.frames) // what a slow send before left is of no use to anybody
 	e.frames, e.sent = e.frames[:0], 0
 	for _, ev := range r.Events {
-		f, err := store.Frame(ev, r.PrevKV)
+		f, err := store.Frame(ev, r.PrevKV && ev.Pos.Rev > r.PrevAfter)
 		if err != nil {
 			return err
 		}

@@ -231,12 +231,21 @@ func TestWatchAnswersRequestsAsTheWireWantsIt(t *testing.T) {
 	}
 	expect(t, s, &pb.WatchResponse{Header: header(5), WatchId: -1})
 
-	w.group(t, func(wr *mvcc.Writer) error { return wr.Compact(4) })
-	send(t, s, &pb.WatchCreateRequest{Key: []byte("a"), StartRevision: 3})
+	w.group(t, func(wr *mvcc.Writer) error { return wr.Compact(5) })
+	send(t, s, &pb.WatchCreateRequest{Key: []byte("a"), StartRevision: 4})
 	expect(t, s, &pb.WatchResponse{Header: header(5), WatchId: 1, Created: true})
-	expect(t, s, &pb.WatchResponse{Header: header(0), WatchId: 1, Canceled: true, CompactRevision: 4})
-	if n := w.metrics.Events.Value(); n != 5 {
-		t.Errorf("%d events counted, want 5", n)
+	expect(t, s, &pb.WatchResponse{Header: header(0), WatchId: 1, Canceled: true, CompactRevision: 5})
+	// Events at the compaction are still there, what they replaced is not.
+	send(t, s, &pb.WatchCreateRequest{Key: []byte("a"), StartRevision: 5, PrevKv: true})
+	expect(t, s, &pb.WatchResponse{Header: header(5), WatchId: 2, Created: true})
+	expect(t, s, &pb.WatchResponse{Header: header(5), WatchId: 2, Events: []*mvccpb.Event{{Type: mvccpb.Event_DELETE, Kv: kv("a", "", 0, 5, 0)}}})
+	if err := s.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-w.ends // then everything is counted
+	if n := w.metrics.Events.Value(); n != 6 {
+		t.Errorf("%d events counted, want 6", n)
 	}
 }
 

@@ -77,7 +77,7 @@ func (s *Stream) catchUp() error {
 			continue
 		}
 		if len(w.found) > 0 {
-			s.deliver(w, current)
+			s.deliver(w, current, compact)
 		}
 		w.next = max(w.next, upTo+1)
 		s.nBehind--
@@ -88,11 +88,12 @@ func (s *Stream) catchUp() error {
 }
 
 // deliver queues what was found for a watcher, in as many responses as their bounds ask for.
-func (s *Stream) deliver(w *watcher, current mvcc.Rev) {
+func (s *Stream) deliver(w *watcher, current, compact mvcc.Rev) {
 	var it *item
 	for _, e := range w.found {
 		if it == nil || it.full(e.Pos.Rev) {
 			it = s.begin(w)
+			it.resp.PrevAfter = compact
 		}
 		it.resp.Rev = max(current, e.Pos.Rev)
 		s.queue.take(it, e, w.weight(e))

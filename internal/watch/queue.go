@@ -20,6 +20,9 @@ type Response struct {
 	Events []*mvcc.Event
 	// PrevKV asks for the events' replaced records.
 	PrevKV bool
+	// PrevAfter limits that to events after this revision: what older ones replaced counts as compacted, even
+	// if it can still be had.
+	PrevAfter mvcc.Rev
 }
 
 // NoID stands for no watcher in a response: for a refused one, or for all of the stream.
