@@ -1,0 +1,12 @@
+// Package cli is the client side of the keelson binary: put, get, del, watch and status speak to any server
+// with etcd's v3 API, dump reads the files of a server that is stopped, version says what this is.
+//
+// It is for people at a terminal: the plain format is that of etcdctl where etcdctl has one, the JSON format
+// shows text as text, and an error says what to do next. Scripts that need etcdctl's exact JSON use etcdctl.
+//
+// # Goroutines and limits
+//
+// Every command runs in the goroutine of Main and ends with its context, which an interrupt cancels. Requests
+// are bounded by the --timeout flag, watches by nothing. A value read from standard input is bounded by
+// maxValueBytes.
+package cli
