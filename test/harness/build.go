@@ -26,13 +26,15 @@ const (
 const (
 	// targetEnv selects the server under test.
 	targetEnv = "KEELSON_TEST_SERVER"
+	// binaryEnv names a ready server binary, such as one of a release or one built with the race detector.
+	binaryEnv = "KEELSON_TEST_BINARY"
 	// modulePath is the path of the nested test module, by which its directory is recognised.
 	modulePath = "github.com/keelson-db/keelson/test"
 	// buildLimit bounds one go build, in time; a cold cache on a slow machine needs minutes.
 	buildLimit = 10 * time.Minute
 )
 
-// Target says which server the environment asks to test.
+// Target says which server the environment asks to test; a ready binary counts as that server too.
 func Target() Kind {
 	if os.Getenv(targetEnv) == string(Etcd) {
 		return Etcd
@@ -76,7 +78,9 @@ func buildAll() (Binaries, error) {
 		return Binaries{}, err
 	}
 	b.Server = b.Etcd
-	if Target() == Keelson {
+	if ready := os.Getenv(binaryEnv); ready != "" {
+		b.Server = ready
+	} else if Target() == Keelson {
 		b.Server = filepath.Join(bin, "keelson")
 		if err := goBuild(filepath.Dir(root), b.Server, "./cmd/keelson"); err != nil {
 			return Binaries{}, err

