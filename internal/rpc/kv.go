@@ -2,10 +2,10 @@ package rpc
 
 import (
 	"context"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/state"
@@ -19,6 +19,15 @@ type kvServer struct {
 	counts   *metrics.MVCC
 	maxOps   int
 	maxBytes int // of one command, and about the size of one chunk of a streamed range
+
+	puts        proposing[*pb.PutResponse]
+	deletes     proposing[*pb.DeleteRangeResponse]
+	txns        proposing[*pb.TxnResponse]
+	compactions proposing[*pb.CompactionResponse]
+
+	rangeTook    metrics.Outcomes // of one range, with its barrier
+	readTxnTook  metrics.Outcomes // of one transaction that only reads, with its barrier
+	rangeLooking metrics.Outcomes // of looking alone
 }
 
 // rangeKeys answers a range with bytes: the records leave the store in their wire form.
@@ -26,14 +35,20 @@ func (s *kvServer) rangeKeys(ctx context.Context, r *pb.RangeRequest) (any, erro
 	if err := checkRange(r); err != nil {
 		return nil, err
 	}
-	if err := s.barrier(ctx, r.Serializable); err != nil {
-		return nil, err
-	}
-	res, err := s.look(ctx, state.Query(r))
+	start := time.Now()
+	res, err := s.readRange(ctx, r)
+	s.rangeTook.Observe(time.Since(start), err)
 	if err != nil {
 		return nil, err
 	}
 	return encodeRange(rangeMessage{header: s.at(res.Rev), res: res, more: res.More, count: res.Count}), nil
+}
+
+func (s *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (*mvcc.RangeResult, error) {
+	if err := s.barrier(ctx, r.Serializable); err != nil {
+		return nil, err
+	}
+	return s.look(ctx, state.Query(r))
 }
 
 // barrier makes sure that the next view shows everything acknowledged so far, unless the client is
@@ -48,16 +63,19 @@ func (s *kvServer) barrier(ctx context.Context, serializable bool) error {
 // look reads from a view of its own.
 func (s *kvServer) look(ctx context.Context, q mvcc.RangeQuery) (*mvcc.RangeResult, error) {
 	s.counts.Ranges.Inc()
+	start := time.Now()
 	view := s.store.View()
 	defer view.Close()
-	return view.Range(ctx, q)
+	res, err := view.Range(ctx, q)
+	s.rangeLooking.Observe(time.Since(start), err)
+	return res, err
 }
 
 func (s *kvServer) put(ctx context.Context, r *pb.PutRequest) (any, error) {
 	if err := checkPut(r); err != nil {
 		return nil, err
 	}
-	out, rev, err := propose[*pb.PutResponse](ctx, s.replica, r)
+	out, rev, err := s.puts.propose(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +87,7 @@ func (s *kvServer) deleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (a
 	if err := checkDelete(r); err != nil {
 		return nil, err
 	}
-	out, rev, err := propose[*pb.DeleteRangeResponse](ctx, s.replica, r)
+	out, rev, err := s.deletes.propose(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +100,15 @@ func (s *kvServer) txn(ctx context.Context, r *pb.TxnRequest) (any, error) {
 		return nil, err
 	}
 	if readOnly(r) {
-		return s.readTxn(ctx, r)
+		start := time.Now()
+		out, err := s.readTxn(ctx, r)
+		s.readTxnTook.Observe(time.Since(start), err)
+		if err != nil {
+			return nil, err
+		}
+		return out, nil
 	}
-	out, rev, err := propose[*pb.TxnResponse](ctx, s.replica, r)
+	out, rev, err := s.txns.propose(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +117,7 @@ func (s *kvServer) txn(ctx context.Context, r *pb.TxnRequest) (any, error) {
 }
 
 // readTxn answers a transaction that cannot change anything without writing to the log.
-func (s *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (any, error) {
+func (s *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if err := s.barrier(ctx, serializable(r)); err != nil {
 		return nil, err
 	}
@@ -110,7 +134,7 @@ func (s *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (any, error) {
 }
 
 func (s *kvServer) compact(ctx context.Context, r *pb.CompactionRequest) (any, error) {
-	out, rev, err := propose[*pb.CompactionResponse](ctx, s.replica, r)
+	out, rev, err := s.compactions.propose(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -121,17 +145,4 @@ func (s *kvServer) compact(ctx context.Context, r *pb.CompactionRequest) (any, e
 	}
 	out.Header = s.at(rev)
 	return out, nil
-}
-
-// propose puts a command into the log and returns its response and the revision after it. Whether the
-// command was refused or failed when it was applied makes no difference to a client.
-func propose[Out any](ctx context.Context, replica Proposer, op command.Op) (out Out, rev mvcc.Rev, err error) {
-	res, err := replica.Propose(ctx, op)
-	if err == nil {
-		err = res.Err
-	}
-	if err != nil {
-		return out, 0, err
-	}
-	return res.Response.(Out), res.Rev, nil
 }

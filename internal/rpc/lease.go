@@ -40,6 +40,8 @@ type leaseServer struct {
 	table      *lease.Table
 	set        *metrics.Set
 	minSeconds int64
+	grants     proposing[*pb.LeaseGrantResponse]
+	revokes    proposing[*pb.LeaseRevokeResponse]
 
 	mu  sync.Mutex // held while ids is used
 	ids *rand.Rand
@@ -60,7 +62,7 @@ func (s *leaseServer) grant(ctx context.Context, r *pb.LeaseGrantRequest) (any, 
 		if draw {
 			r.ID = s.newID()
 		}
-		out, rev, err := propose[*pb.LeaseGrantResponse](ctx, s.replica, r)
+		out, rev, err := s.grants.propose(ctx, r)
 		if draw && try < leaseIDTries && errors.Is(err, lease.ErrExists) {
 			continue
 		}
@@ -81,7 +83,7 @@ func (s *leaseServer) newID() int64 {
 }
 
 func (s *leaseServer) revoke(ctx context.Context, r *pb.LeaseRevokeRequest) (any, error) {
-	out, rev, err := propose[*pb.LeaseRevokeResponse](ctx, s.replica, &command.LeaseRevoke{IDs: []int64{r.ID}})
+	out, rev, err := s.revokes.propose(ctx, &command.LeaseRevoke{IDs: []int64{r.ID}})
 	if err != nil {
 		return nil, err
 	}

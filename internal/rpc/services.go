@@ -145,6 +145,13 @@ func kvMethods(d Deps) built {
 	kv := &kvServer{
 		headers: d.headers(), replica: d.Replica, store: d.Machine.KV(), counts: d.Metrics.MVCC,
 		maxOps: d.MaxTxnOps, maxBytes: d.MaxRequestBytes,
+		puts:         newProposing[*pb.PutResponse](d, "Put"),
+		deletes:      newProposing[*pb.DeleteRangeResponse](d, "DeleteRange"),
+		txns:         newProposing[*pb.TxnResponse](d, "Txn"),
+		compactions:  newProposing[*pb.CompactionResponse](d, "Compaction"),
+		rangeTook:    d.Metrics.Server.RequestOutcomes("Range"),
+		readTxnTook:  d.Metrics.Server.RequestOutcomes("ReadonlyTxn"),
+		rangeLooking: d.Metrics.Server.RangeOutcomes(),
 	}
 	return built{
 		unary: map[string]func(*gate, string) grpc.MethodHandler{
@@ -175,6 +182,8 @@ func leaseMethods(d Deps) built {
 	l := &leaseServer{
 		headers: d.headers(), replica: d.Replica, clock: d.Clock, table: d.Machine.Leases(), set: d.Metrics,
 		minSeconds: minLeaseSeconds(d.ElectionTimeout),
+		grants:     newProposing[*pb.LeaseGrantResponse](d, "LeaseGrant"),
+		revokes:    newProposing[*pb.LeaseRevokeResponse](d, "LeaseRevoke"),
 		ids:        rand.New(rand.NewPCG(d.Seed^d.MemberID, leaseSeedStream)),
 	}
 	return built{
