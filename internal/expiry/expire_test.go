@@ -34,7 +34,7 @@ func TestTheLongestLeaseDoesNotOverflow(t *testing.T) {
 		c, stop := w.begin()
 		defer stop()
 		w.grant(lease.MaxTTL, 1)
-		time.Sleep(10 * 365 * 24 * time.Hour)
+		time.Sleep(24 * time.Hour)
 		w.renews(c, 1, lease.MaxTTL)
 		if left, granted, ok := c.Remaining(1); !ok || left < lease.MaxTTL/2 || granted != lease.MaxTTL {
 			t.Fatalf("remaining %d of %d, %v", left, granted, ok)

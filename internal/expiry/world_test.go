@@ -272,3 +272,17 @@ func shuffled(ids []lease.ID) []lease.ID {
 	})
 	return mixed
 }
+
+// clockOf builds a clock in real time, with leases of a minute.
+func clockOf(b *testing.B, w *world, leases lease.ID) *Clock {
+	b.Helper()
+	engine, err := storage.Open(storage.Options{FS: vfs.NewMem(), Dir: "state"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = engine.Close() })
+	w.engine, w.commit, w.metrics = engine, engine.Commit, metrics.New()
+	w.restart()
+	w.grant(60, span(1, leases)...)
+	return New(Options{Leases: w.table, Proposer: w, Leadership: w, ElectionTimeout: election, Metrics: w.metrics.Lease})
+}
