@@ -122,7 +122,7 @@ func (n *Node) Launch(t testing.TB) {
 // WaitReady waits until the node answers /health with 200.
 func (n *Node) WaitReady(t testing.TB) {
 	t.Helper()
-	err := poll(startLimit, func() error {
+	err := Poll(startLimit, func() error {
 		if n.proc.Exited() {
 			return nil
 		}

@@ -12,13 +12,13 @@ const pollEvery = 10 * time.Millisecond
 // Eventually looks at a condition until it holds, and fails the test with the last reason when the limit passes.
 func Eventually(t testing.TB, limit time.Duration, what string, look func() error) {
 	t.Helper()
-	if err := poll(limit, look); err != nil {
+	if err := Poll(limit, look); err != nil {
 		t.Fatalf("%s: not within %v: %v", what, limit, err)
 	}
 }
 
-// poll is Eventually for callers that handle the failure themselves.
-func poll(limit time.Duration, look func() error) error {
+// Poll is Eventually for callers that handle the failure themselves.
+func Poll(limit time.Duration, look func() error) error {
 	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
