@@ -50,6 +50,7 @@ func TestLongLeasesAreRecordedNowAndThen(t *testing.T) {
 		c, stop := w.begin()
 		w.grant(3600, span(1, leases)...)
 		w.grant(int64(CheckpointInterval/time.Second), leases+1)
+		w.grant(540, leases+2) // has less than the interval left when it is looked at
 		c.Remaining(1)
 		time.Sleep(CheckpointInterval + time.Second)
 		_, records := w.commands()
