@@ -132,3 +132,13 @@ func TestAVersionIsTheLineThatNamesTheProduct(t *testing.T) {
 		}
 	}
 }
+
+func TestADisksSectorsAreFoundByItsNumber(t *testing.T) {
+	text := "   7  0 loop0 0 0 0 0 0 0 0 0 0 0 0\n 254  0 vda 26 51 864 14 12 27 10 53 0 25 84\n"
+	if got, err := parseDisks(text, 254, 0); err != nil || got != 10*sectorSize {
+		t.Errorf("got %d, %v", got, err)
+	}
+	if _, err := parseDisks(text, 254, 1); err == nil {
+		t.Error("an absent disk was found")
+	}
+}

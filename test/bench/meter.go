@@ -88,6 +88,9 @@ type measurement struct {
 	tally    *tally
 	loadTime time.Duration
 	used     usage
+	// disk is what the data's device wrote meanwhile, absent where the device has no count of its own.
+	disk    int64
+	hasDisk bool
 }
 
 // measureLoad runs one load on each of so many fresh connections. With settles, the background work that
@@ -98,23 +101,32 @@ func measureLoad(s *server, conns int, settles bool, loadOf func(began time.Time
 		return measurement{}, err
 	}
 	defer closeAll(open)
+	var before int64
+	done := measurement{}
+	if settles {
+		before, err = diskWritten(s.dir)
+		done.hasDisk = err == nil
+	}
 	m, err := startMeter(s)
 	if err != nil {
 		return measurement{}, err
 	}
 	began := time.Now()
-	done, err := runAll(open, func() load { return loadOf(began) })
-	if err != nil {
+	if done.tally, err = runAll(open, func() load { return loadOf(began) }); err != nil {
 		return measurement{}, err
 	}
-	loadTime := time.Since(began)
+	done.loadTime = time.Since(began)
 	if settles {
 		if err := s.settle(); err != nil {
 			return measurement{}, err
 		}
 	}
-	used, err := m.read()
-	return measurement{tally: done, loadTime: loadTime, used: used}, err
+	if done.used, err = m.read(); err != nil || !done.hasDisk {
+		return done, err
+	}
+	after, err := diskWritten(s.dir)
+	done.disk = after - before
+	return done, err
 }
 
 // figures gives the measurement per operation. The rate is taken over the load alone.
@@ -123,7 +135,7 @@ func (m measurement) figures() figures {
 	if n == 0 {
 		return figures{}
 	}
-	return figures{
+	f := figures{
 		serverCPU.name: micros(m.used.serverCPU) / n,
 		clientCPU.name: micros(m.used.clientCPU) / n,
 		rate.name:      n / m.loadTime.Seconds(),
@@ -134,6 +146,10 @@ func (m measurement) figures() figures {
 		otherShare:     m.used.other,
 		stolenShare:    m.used.stolen,
 	}
+	if m.hasDisk {
+		f[diskBytes.name] = float64(m.disk) / n
+	}
+	return f
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -24,7 +24,8 @@ var (
 	rate        = metric{name: "throughput", unit: "/s", moreIsBetter: true}
 	p50         = metric{name: "p50", unit: "µs"}
 	p99         = metric{name: "p99", unit: "µs"}
-	written     = metric{name: "written", unit: "B"}
+	diskBytes   = metric{name: "disk writes", unit: "B"}
+	written     = metric{name: "write_bytes", unit: "B", bare: true}
 	lagP50      = metric{name: "lag p50", unit: "µs"}
 	lagP99      = metric{name: "lag p99", unit: "µs"}
 	eventRate   = metric{name: "events", unit: "/s", bare: true}

@@ -31,7 +31,7 @@ var putShapes = []putShape{
 }
 
 func putGroup() group {
-	many := []metric{serverCPU, rate, p50, p99, written, clientCPU}
+	many := []metric{serverCPU, rate, p50, p99, diskBytes, written, clientCPU}
 	half := map[string]float64{serverCPU.name: 2}
 	return group{
 		name: "put",

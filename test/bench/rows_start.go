@@ -45,7 +45,7 @@ func startGroup() group {
 			{id: "memoryload", title: "memory with %s keys, idle after loading them", metrics: memories,
 				aims: map[string]float64{residentMem.name: 2}},
 			{id: "load", title: "loading %s keys, per put in transactions of 128",
-				metrics: []metric{serverCPU, rate, written, clientCPU}},
+				metrics: []metric{serverCPU, rate, diskBytes, written, clientCPU}},
 		},
 		prepare:  prepareStart,
 		measure:  measureStart,

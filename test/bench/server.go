@@ -33,6 +33,7 @@ type server struct {
 	address string
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when the process is gone
+	dir     string        // its data
 	log     string        // path of the file that takes its output
 	started time.Time
 }
@@ -44,7 +45,7 @@ func startServer(ctx context.Context, p product, dir string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{product: p, address: client, log: dir + ".log", ended: make(chan struct{})}
+	s := &server{product: p, address: client, dir: dir, log: dir + ".log", ended: make(chan struct{})}
 	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, fmt.Errorf("create server log: %w", err)

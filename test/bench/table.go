@@ -93,6 +93,9 @@ func (r report) notes() string {
 		"figure to trust first: the client shares the processors, which caps every throughput ratio.")
 	line("Keys have %d bytes, values %d incompressible ones. The load is a closed loop. Costs and bytes of puts with "+
 		"many in flight include the background work until the server has stopped writing.", keySize, valueSize)
+	line("Disk writes are those of the whole device, flushed before and after: only a quiet machine gives them. " +
+		"write_bytes is the kernel's count for the process alone; it takes a run of cached pages for written when one " +
+		"byte of it changes, which overstates a log that is overwritten in place.")
 	line("The stores of the start-up and memory rows got %s single puts after loading and again before each kill -9. "+
 		"Their files are in the page cache when a server starts.", number(singlePuts))
 	if other, stolen := r.disturbance(); len(other) > 0 {
