@@ -241,4 +241,17 @@ func BenchmarkTree(b *testing.B) {
 		}
 		stop()
 	})
+	b.Run("put in groups of 50", func(b *testing.B) {
+		i := 0
+		b.ReportAllocs()
+		stop := cpu(b)
+		for b.Loop() {
+			if i++; i%50 == 0 {
+				t.group++
+			}
+			k := items[(i*7919)%n]
+			t.put(k, func(old *Item) *Item { return old })
+		}
+		stop()
+	})
 }

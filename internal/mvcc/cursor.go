@@ -49,8 +49,8 @@ func (c *cursor) seekIndex(root *node, i int) {
 	}
 	for !n.leaf() {
 		k := 0
-		for k < len(n.kids)-1 && i >= n.counts[k] {
-			i -= n.counts[k]
+		for k < len(n.kids)-1 && i >= int(n.counts[k]) {
+			i -= int(n.counts[k])
 			k++
 		}
 		c.push(n, k)

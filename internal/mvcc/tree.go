@@ -23,7 +23,7 @@ type node struct {
 	owner  uint64
 	items  []*Item  // leaf: in key order
 	kids   []*node  // inner: at least one
-	counts []int    // inner: items under each kid
+	counts []int32  // inner: items under each kid
 	seps   []string // inner: seps[i] <= every key under kids[i+1], > every key before; replaced, never changed in place
 	heads  heads    // of items or seps; those of seps are replaced with them
 }
@@ -51,7 +51,7 @@ func (n *node) size() int {
 	}
 	sum := 0
 	for _, c := range n.counts {
-		sum += c
+		sum += int(c)
 	}
 	return sum
 }
@@ -108,7 +108,7 @@ func (n *node) rank(key string) int {
 	for !n.leaf() {
 		i := n.kid(key)
 		for _, c := range n.counts[:i] {
-			sum += c
+			sum += int(c)
 		}
 		n = n.kids[i]
 	}
@@ -155,7 +155,7 @@ func (t *tree) own(n *node) *node {
 	return &node{
 		owner:  t.group,
 		kids:   append(make([]*node, 0, len(n.kids)), n.kids...),
-		counts: append(make([]int, 0, len(n.counts)), n.counts...),
+		counts: append(make([]int32, 0, len(n.counts)), n.counts...),
 		seps:   n.seps,
 		heads:  n.heads,
 	}
@@ -175,7 +175,7 @@ func (t *tree) put(key string, fill func(old *Item) *Item) {
 	_, right, sep := t.insert(t.root, key, fill, true)
 	if right != nil {
 		left := t.root
-		t.root = &node{owner: t.group, kids: []*node{left, right}, counts: []int{left.size(), right.size()}}
+		t.root = &node{owner: t.group, kids: []*node{left, right}, counts: []int32{int32(left.size()), int32(right.size())}}
 		t.root.setSeps([]string{sep})
 	}
 }
@@ -214,7 +214,7 @@ func (t *tree) insert(n *node, key string, fill func(*Item) *Item, last bool) (a
 	if half == nil {
 		return added, nil, ""
 	}
-	moved := half.size()
+	moved := int32(half.size())
 	n.counts[i] -= moved
 	n.kids = insertAt(n.kids, i+1, half)
 	n.counts = insertAt(n.counts, i+1, moved)
@@ -246,7 +246,7 @@ func (t *tree) splitInner(n *node) (right *node, sep string) {
 	right = &node{
 		owner:  t.group,
 		kids:   append([]*node(nil), n.kids[at:]...),
-		counts: append([]int(nil), n.counts[at:]...),
+		counts: append([]int32(nil), n.counts[at:]...),
 	}
 	right.setSeps(append([]string(nil), n.seps[at:]...))
 	sep = n.seps[at-1]
@@ -303,11 +303,11 @@ func stack(level []*node, firsts []string) (above []*node, aboveFirsts []string)
 		k := min(fill, len(level))
 		n := &node{
 			kids:   append([]*node(nil), level[:k]...),
-			counts: make([]int, k),
+			counts: make([]int32, k),
 		}
 		n.setSeps(append([]string(nil), firsts[1:k]...))
 		for i, kid := range n.kids {
-			n.counts[i] = kid.size()
+			n.counts[i] = int32(kid.size())
 		}
 		above = append(above, n)
 		aboveFirsts = append(aboveFirsts, firsts[0])
@@ -340,7 +340,7 @@ func (t *tree) verify() {
 		for i, kid := range n.kids {
 			from := len(keys)
 			got := walk(kid, depth+1)
-			invariant.Check(got == n.counts[i], "a count is the number of items below")
+			invariant.Check(got == int(n.counts[i]), "a count is the number of items below")
 			invariant.Check(i == 0 || keys[from] >= n.seps[i-1], "a bound is not above the keys it bounds")
 			invariant.Check(i == len(n.seps) || keys[len(keys)-1] < n.seps[i], "a bound is above the keys before it")
 			sum += got
