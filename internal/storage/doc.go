@@ -10,8 +10,8 @@
 // written and the syncs for nothing. Whoever cuts that log asks GetDurable
 // how far the surviving prefix reaches.
 //
-// Goroutines. The package starts none; Pebble flushes and compacts in the
-// background. An Engine may be used from any goroutine, a Batch or an Iter
+// Goroutines. Close waits in one of its own, so that a disk that fails
+// meanwhile cannot hold it; Pebble flushes and compacts in the background. An Engine may be used from any goroutine, a Batch or an Iter
 // from one at a time.
 //
 // Failure. The first error of background work, and the first error that

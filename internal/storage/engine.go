@@ -55,7 +55,7 @@ func Open(o Options) (*Engine, error) {
 	e.stale.Store(true)
 	p := o.pebbleOptions(e)
 	p.Lock = lock
-	db, err := openPebble(o.Dir, p)
+	db, err := openPebble(o.Dir, p, &e.failure)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open storage in %s: %w", o.Dir, err), lock.Close())
 	}
@@ -63,15 +63,31 @@ func Open(o Options) (*Engine, error) {
 	return e, nil
 }
 
-// openPebble turns a panic of the library into an error: damaged files must
-// end the start with a message, not with a stack.
-func openPebble(dir string, p *pebble.Options) (db *pebble.DB, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("the files are damaged or of an unknown kind: %v", r)
-		}
+// openPebble opens the library's database. A panic becomes an error: damaged files must end the start with
+// a message, not with a stack. And where the library meets an error that it calls fatal, which parks its
+// goroutine for good, the one that opens must not be parked with it.
+func openPebble(dir string, p *pebble.Options, failed *failure) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		var o opened
+		defer func() {
+			if r := recover(); r != nil {
+				o.err = fmt.Errorf("the files are damaged or of an unknown kind: %v", r)
+			}
+			done <- o
+		}()
+		o.db, o.err = pebble.Open(dir, p)
 	}()
-	return pebble.Open(dir, p)
+	select {
+	case o := <-done:
+		return o.db, o.err
+	case <-failed.ch:
+		return nil, failed.get()
+	}
 }
 
 // Commit applies a batch atomically. It is not synced: it survives a crash
@@ -192,8 +208,16 @@ func (e *Engine) Close() error {
 			return err
 		}
 	}
-	if err := errors.Join(e.db.Close(), e.lock.Close()); err != nil {
-		return fmt.Errorf("close storage: %w", err)
+	// Closing waits for background work, which never ends if it fails now.
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(e.db.Close(), e.lock.Close()) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("close storage: %w", err)
+		}
+		return nil
+	case <-e.Failed():
+		return fmt.Errorf("close storage: %w", e.Err())
 	}
-	return nil
 }
