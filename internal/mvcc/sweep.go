@@ -47,12 +47,9 @@ func (s *Store) Sweep(ctx context.Context, maxKeys int) (removed int, done bool,
 		}
 		s.beginPass()
 	}
-	for len(w.waiting) > 0 {
-		select {
-		case <-w.waiting[0].drained:
-			w.waiting = w.waiting[1:]
-		case <-ctx.Done():
-			return 0, false, context.Cause(ctx)
+	for ; len(w.waiting) > 0; w.waiting = w.waiting[1:] {
+		if err := w.waiting[0].wait(ctx); err != nil {
+			return 0, false, err
 		}
 	}
 	b := s.engine.NewBatch()

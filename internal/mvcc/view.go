@@ -30,6 +30,22 @@ func (g *generation) leave() {
 	}
 }
 
+// wait waits until the generation has no readers. Who finds none is not held
+// up by a context that has ended.
+func (g *generation) wait(ctx context.Context) error {
+	select {
+	case <-g.drained:
+		return nil
+	default:
+	}
+	select {
+	case <-g.drained:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // enter registers a reader in the current generation.
 func (s *Store) enter() *generation {
 	for {
