@@ -1,4 +1,6 @@
-// Command keelson is the server, with etcd's flags. Called by the name etcd it keeps its data where etcd would.
+// Command keelson is the whole of Keelson in one binary. Without a command word it is the server, with
+// etcd's flags; with one of the words that `keelson help` lists it is a client or a tool. Called by the name
+// etcd it is always the server and keeps its data where etcd would.
 package main
 
 import (
@@ -14,6 +16,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/keelson-db/keelson/internal/cli"
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/server"
 )
@@ -21,6 +24,9 @@ import (
 func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 	args := os.Args[1:]
+	if name != "etcd" && len(args) > 0 && cli.Knows(args[0]) {
+		os.Exit(cli.Main(args, os.Stdin, os.Stdout, os.Stderr))
+	}
 	os.Exit(serve(name, args))
 }
 

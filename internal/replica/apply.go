@@ -58,7 +58,19 @@ func (r *Replica) apply(entries []*raftpb.Entry) error {
 	for _, s := range done {
 		s.proposal.done <- outcome{result: s.result}
 	}
+	r.count(r.machine.TakeCounts())
 	return nil
+}
+
+func (r *Replica) count(c state.Counts) {
+	kv := r.opts.Metrics.MVCC
+	kv.Puts.Add(c.Puts)
+	kv.PutBytes.Add(c.PutBytes)
+	kv.Deletes.Add(c.Deletes)
+	kv.Ranges.Add(c.Ranges)
+	kv.Txns.Add(c.Txns)
+	r.opts.Metrics.Lease.Granted.Add(float64(c.LeasesGranted))
+	r.opts.Metrics.Lease.Revoked.Add(float64(c.LeasesRevoked))
 }
 
 func (r *Replica) applyEntry(e *raftpb.Entry, done []settled) ([]settled, error) {

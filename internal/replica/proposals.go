@@ -2,6 +2,7 @@ package replica
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/keelson-db/keelson/internal/command"
@@ -42,6 +43,8 @@ type proposals struct {
 	bytes   int64
 	nextID  uint64
 	closed  bool
+
+	count atomic.Int64 // of waiting, for those who only want to know
 }
 
 func newProposals(seed uint64) *proposals {
@@ -72,6 +75,7 @@ func (p *proposals) add(one *proposal) error {
 		return ErrTooManyRequests
 	}
 	p.waiting[one.id] = one
+	p.count.Add(1)
 	p.bytes += int64(len(one.encoded))
 	p.queue = append(p.queue, one)
 	p.mu.Unlock()
@@ -134,6 +138,7 @@ func (p *proposals) drop(id uint64) *proposal {
 		return nil
 	}
 	delete(p.waiting, id)
+	p.count.Add(-1)
 	p.bytes -= int64(len(one.encoded))
 	return one
 }
@@ -162,8 +167,4 @@ func (p *proposals) close() (rest []*proposal) {
 	return rest
 }
 
-func (p *proposals) pending() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.waiting)
-}
+func (p *proposals) pending() int { return int(p.count.Load()) }

@@ -36,6 +36,12 @@ type data struct {
 // openData opens the data directory, founding it when it is new.
 func openData(c *config.Config, env Env) (_ *data, err error) {
 	dir := c.DataDir
+	if _, err := env.FS.Stat(env.FS.PathJoin(dir, stateDir)); err != nil {
+		// A cluster is to be founded: what cannot be is refused before anything is written.
+		if err := c.CheckBootstrap(); err != nil {
+			return nil, err
+		}
+	}
 	if err := checkDirectory(env.FS, dir); err != nil {
 		return nil, err
 	}

@@ -73,10 +73,11 @@ func (n node) StorageVersion() string { return storageVersion }
 // leadership is the replica as the lease clock sees it.
 type leadership struct{ *replica.Replica }
 
-// Leading reports whether this member leads, and since which term.
+// Leading reports whether this member leads, and since which term. It leads once it has applied an entry of
+// its own term: before, what earlier terms decided about leases may not be applied yet.
 func (l leadership) Leading() (term uint64, ok bool) {
 	st := l.Status()
-	return st.Term, st.Leader == st.ID
+	return st.Term, st.Leader == st.ID && l.Machine().Applied().Term == st.Term
 }
 
 func (s *Server) databaseBytes() (total, inUse int64) {

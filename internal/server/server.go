@@ -18,6 +18,7 @@ import (
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/rpc"
+	"github.com/keelson-db/keelson/internal/storage"
 	"github.com/keelson-db/keelson/internal/watch"
 )
 
@@ -33,6 +34,8 @@ const (
 	drainTime = time.Second
 	// checkpointTime is how long the leases' remaining time may take to be noted.
 	checkpointTime = time.Second
+	// failTime is how long goroutines may take to end after the storage engine has failed.
+	failTime = time.Second
 )
 
 // Server is one member.
@@ -146,28 +149,59 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, run := range s.engineRuns(below) {
 		engine.Go(run)
 	}
-	front, open := errgroup.WithContext(ctx)
-	for _, run := range s.doors.runs(open) {
-		front.Go(run)
-	}
-	front.Go(func() error { return s.announce(open) })
-
-	select {
-	case <-open.Done(): // the end was asked for, or a door failed
-	case <-below.Done(): // something below failed
-	}
-	s.services.Shutdown()
-	s.doors.drain(drainTime)
-	err := front.Wait()
+	err := s.serve(ctx, below)
 	if below.Err() == nil {
 		s.checkpoint(below)
 	}
 	stopBelow()
-	err = errors.Join(engine.Wait(), err, s.data.close())
+	err = errors.Join(waitBelow(engine, s.data.engine), err, s.data.close())
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
+}
+
+// serve opens the doors and keeps them open until ctx ends, a door fails, or the floors below do.
+func (s *Server) serve(ctx, below context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(below, stop)()
+	// Clients that connect meanwhile wait at the sockets: whoever asks is told this member's name.
+	if !s.announce(ctx) {
+		return s.doors.close()
+	}
+	front, open := errgroup.WithContext(ctx)
+	for _, run := range s.doors.runs(open) {
+		front.Go(run)
+	}
+	s.log.Info("ready to serve client requests")
+	close(s.ready)
+	notifySystemd(s.log)
+	<-open.Done()
+	if err := context.Cause(below); err != nil {
+		s.log.Error("stopping: a part of the server failed", "error", err.Error())
+	}
+	s.services.Shutdown()
+	s.doors.drain(drainTime)
+	return front.Wait()
+}
+
+// waitBelow waits for the goroutines below the doors. One that calls into a storage engine that has failed
+// may never return; then the wait is short, and the end of the process ends it.
+func waitBelow(group *errgroup.Group, engine *storage.Engine) error {
+	done := make(chan error, 1)
+	go func() { done <- group.Wait() }()
+	select {
+	case err := <-done:
+		return err
+	case <-engine.Failed():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(failTime):
+		return engine.Err()
+	}
 }
 
 // engineRuns are the goroutines below the doors.
@@ -208,28 +242,26 @@ func (s *Server) runLogs(ctx context.Context) <-chan struct{} {
 	return done
 }
 
-// announce tells the cluster this member's name and client addresses, and everybody who waits that it
-// serves.
-func (s *Server) announce(ctx context.Context) error {
+// announce tells the cluster this member's name and client addresses. It returns false when ctx ended
+// first.
+func (s *Server) announce(ctx context.Context) bool {
 	if err := s.waitForLeader(ctx); err != nil {
-		return nil //nolint:nilerr // only the end of ctx ends the wait
+		return false
 	}
 	members := s.data.machine.Members()
 	local, _ := members.Get(members.Local())
 	want := command.MemberPublish{ID: uint64(members.Local()), Name: s.config.Name, ClientURLs: texts(s.config.AdvertiseClientURLs)}
-	for local.Name != want.Name || !slices.Equal(local.ClientURLs, want.ClientURLs) {
-		if _, err := s.replica.Propose(ctx, &want); err == nil {
-			break
-		} else if ctx.Err() != nil {
-			return nil
-		} else {
-			s.log.Warn("publish this member: trying again", "error", err.Error())
-		}
+	if local.Name == want.Name && slices.Equal(local.ClientURLs, want.ClientURLs) {
+		return true
 	}
-	s.log.Info("ready to serve client requests")
-	close(s.ready)
-	notifySystemd(s.log)
-	return nil
+	for ctx.Err() == nil {
+		_, err := s.replica.Propose(ctx, &want)
+		if err == nil {
+			return true
+		}
+		s.log.Warn("publish this member: trying again", "error", err.Error())
+	}
+	return false
 }
 
 // waitForLeader returns once reads and writes can be answered.

@@ -67,7 +67,7 @@ func mustStart(t *testing.T, fs vfs.FS) *world {
 // stop ends the member in order.
 func (w *world) stop() error {
 	w.cancel()
-	return errors.Join(w.group.Wait(), w.data.close())
+	return errors.Join(waitBelow(w.group, w.data.engine), w.data.close())
 }
 
 func (w *world) put(ctx context.Context, key, value string) (mvcc.Rev, error) {

@@ -45,6 +45,8 @@ func (m *Machine) put(tx *mvcc.Tx, r *pb.PutRequest) (*pb.PutResponse, error) {
 		return nil, err
 	}
 	m.moveLease(r.Key, old, leaseID)
+	m.counts.Puts++
+	m.counts.PutBytes += uint64(len(r.Key) + len(value))
 	return response, nil
 }
 
@@ -102,6 +104,7 @@ func (m *Machine) deleteRange(tx *mvcc.Tx, r *pb.DeleteRangeRequest) (*pb.Delete
 		}
 	}
 	response.Deleted = int64(len(deleted))
+	m.counts.Deletes++
 	return response, nil
 }
 

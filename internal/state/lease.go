@@ -11,6 +11,7 @@ func (m *Machine) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
 	if err := m.leases.Grant(m.batch, lease.Lease{ID: lease.ID(r.ID), TTL: r.TTL}); err != nil {
 		return nil, err
 	}
+	m.counts.LeasesGranted++
 	return &pb.LeaseGrantResponse{ID: r.ID, TTL: r.TTL}, nil
 }
 
@@ -34,6 +35,7 @@ func (m *Machine) revoke(r *command.LeaseRevoke) error {
 		if err := m.leases.Revoke(m.batch, lease.ID(id)); err != nil {
 			return err
 		}
+		m.counts.LeasesRevoked++
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ type Machine struct {
 	// The write side, touched by the applying goroutine alone.
 	batch  *storage.Batch
 	writer *mvcc.Writer // nil outside Begin and Commit
+	counts Counts
 }
 
 // Result is what became of one command.

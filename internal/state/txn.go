@@ -49,6 +49,7 @@ func (m *Machine) txn(tx *mvcc.Tx, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if err := m.check(tx, p); err != nil {
 		return nil, err
 	}
+	m.counts.Txns++
 	return m.walk(tx, p)
 }
 
@@ -106,6 +107,7 @@ func (m *Machine) walk(tx *mvcc.Tx, p path) (*pb.TxnResponse, error) {
 			one.Header = txHeader(tx)
 			answer.Response = &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: one}
 		case *pb.RequestOp_RequestRange:
+			m.counts.Ranges++
 			one, err := txRange(tx, r.RequestRange)
 			if err != nil {
 				return nil, final(err)
