@@ -165,6 +165,13 @@ func (c *Clock) renew(id lease.ID) (int64, *step, error) {
 	return e.ttl, nil, nil
 }
 
+// Leads reports whether this clock is the one that counts, and begins to count if it has just become so.
+func (c *Clock) Leads() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.follow(c.now())
+}
+
 // Remaining returns the whole seconds that a lease has left, and how many it was granted. It is not ok for a
 // lease that does not exist or whose time has passed, and on a member that does not lead, where nothing can
 // be said: a caller that must tell these apart asks who leads.

@@ -77,6 +77,10 @@ func (r *Replica) advance() error {
 		}
 	}
 	r.releaseRounds()
+	if s := r.status.Load(); (s.Leader == s.ID && r.machine.Applied().Term == s.Term) != r.inCharge {
+		r.inCharge = !r.inCharge
+		r.leader.fire()
+	}
 	return nil
 }
 

@@ -62,6 +62,7 @@ type Replica struct {
 	// Owned by Run.
 	appending   int       // appends of entries that are under way
 	leaderSince time.Time // when the present leader was first seen
+	inCharge    bool      // this member leads and has applied an entry of its term
 
 	applyTimings applyTimings // owned by RunApply
 }
@@ -191,5 +192,6 @@ func (r *Replica) Status() Status {
 	return s
 }
 
-// LeaderChanged returns a channel that is closed when the leader, as seen here, changes.
+// LeaderChanged returns a channel that is closed when the leader, as seen here, changes, and when this
+// member has become able to decide as one: when it has applied an entry of its own term.
 func (r *Replica) LeaderChanged() <-chan struct{} { return r.leader.changed() }
