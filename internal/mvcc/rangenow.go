@@ -59,7 +59,7 @@ func (r *reader) single(p plan, sp span, res *RangeResult) error {
 		return nil
 	}
 	res.Count = 1
-	res.LastKey = []byte(it.Key)
+	res.LastKey = p.Key
 	f := frames{s: r.s, res: res, few: true}
 	if p.KeysOnly {
 		return f.bare(p, it)

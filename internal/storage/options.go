@@ -14,7 +14,7 @@ const (
 	// Without cgo the cache lives on the Go heap, where the collector's
 	// headroom comes on top, so it is kept small: the operating system's page
 	// cache stands behind it, and recent records are served from memory above.
-	DefaultCacheBytes = 32 << 20
+	DefaultCacheBytes = 64 << 20
 	// DefaultMemTableBytes is the size of one memtable, in bytes. Larger
 	// memtables mean fewer and longer flushes, more memory, and a longer
 	// replay of the log after a crash.
