@@ -32,10 +32,10 @@ check: ## vet and gofmt, both modules
 	cd test && $(GO) vet ./...
 
 unit: ## tests of the rooms (RUN=pattern picks)
-	$(GO) test -run '$(RUN)' ./...
+	$(GO) test -timeout 5m -run '$(RUN)' ./...
 
 integration: ## started binaries, stock clients, a real etcd beside (RUN=pattern picks)
-	cd test && $(GO) test -run '$(RUN)' ./...
+	cd test && $(GO) test -timeout 5m -run '$(RUN)' ./...
 
 short: ## tests of the rooms, the long ones shortened
 	$(GO) test -short ./...
@@ -61,7 +61,7 @@ lint: ## golangci-lint, slow the first time
 
 ##@ Looking inside
 dump: ## print a data directory readably (DIR=default.keelson)
-	$(GO) run ./cmd/keelson dump $(or $(DIR),default.keelson)
+	$(GO) run ./cmd/keelson dump --data-dir $(or $(DIR),default.keelson)
 
 clean: ## remove what these targets built
 	rm -rf keelson bin test/bin
