@@ -180,6 +180,8 @@ func (s *Server) serve(ctx, below context.Context) error {
 	<-open.Done()
 	if err := context.Cause(below); err != nil {
 		s.log.Error("stopping: a part of the server failed", "error", err.Error())
+	} else {
+		s.log.Info("stopping")
 	}
 	s.services.Shutdown()
 	s.doors.drain(drainTime)
