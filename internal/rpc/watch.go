@@ -123,37 +123,55 @@ func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *
 	var e watchEncoder
 	e.head.ClusterId, e.head.MemberId = w.ClusterID, w.MemberID
 	for {
-		r, err := s.Next(ctx)
+		turn, err := s.Next(ctx)
 		if err != nil {
 			return err
 		}
 		begun := time.Now()
 		e.head.RaftTerm = w.Term()
-		if err := e.load(w.Store, r); err != nil {
-			return err
-		}
-		for more := true; more; {
-			var m any
-			m, more = e.next(w.FragmentBytes)
-			if err := stream.SendMsg(m); err != nil {
+		for _, r := range turn {
+			if err := w.sendOne(stream, &e, r); err != nil {
 				return err
 			}
 		}
-		w.observe(r, time.Since(begun))
+		w.observe(turn, time.Since(begun))
 	}
 }
 
-// observe counts a response that was sent.
-func (w *watchServer) observe(r *watch.Response, took time.Duration) {
-	if n := len(r.Events); n > 0 {
-		w.Metrics.Events.Add(uint64(n))
-		w.Metrics.StreamDuration.Observe(took.Seconds())
-		w.Metrics.StreamDurationPerEvent.Observe(took.Seconds() / float64(n))
-		return
+// sendOne sends one response, which may be several messages.
+func (w *watchServer) sendOne(stream pb.Watch_WatchServer, e *watchEncoder, r *watch.Response) error {
+	if err := e.load(w.Store, r); err != nil {
+		return err
 	}
-	if r.Created || r.Canceled {
-		w.Metrics.ControlDuration.Observe(took.Seconds())
-		return
+	for more := true; more; {
+		var m any
+		m, more = e.next(w.FragmentBytes)
+		if err := stream.SendMsg(m); err != nil {
+			return err
+		}
 	}
-	w.Metrics.ProgressDuration.Observe(took.Seconds())
+	return nil
+}
+
+// observe counts responses that were sent together. Each kind of response among them gets one sample of the
+// time that one of them took: a sample for each would cost as much as sending it.
+func (w *watchServer) observe(turn []*watch.Response, took time.Duration) {
+	events, control, progress := 0, false, false
+	for _, r := range turn {
+		events += len(r.Events)
+		control = control || r.Created || r.Canceled
+		progress = progress || len(r.Events) == 0 && !r.Created && !r.Canceled
+	}
+	each := took.Seconds() / float64(len(turn))
+	if events > 0 {
+		w.Metrics.Events.Add(uint64(events))
+		w.Metrics.StreamDuration.Observe(each)
+		w.Metrics.StreamDurationPerEvent.Observe(took.Seconds() / float64(events))
+	}
+	if control {
+		w.Metrics.ControlDuration.Observe(each)
+	}
+	if progress {
+		w.Metrics.ProgressDuration.Observe(each)
+	}
 }

@@ -47,22 +47,24 @@ func BenchmarkWatchFanOut(b *testing.B) {
 			var e watchEncoder
 			e.head.ClusterId, e.head.MemberId, e.head.RaftTerm = 1<<63, 1<<62, 5
 			for {
-				r, err := s.Next(ctx)
+				turn, err := s.Next(ctx)
 				if err != nil {
 					return
 				}
-				if err := e.load(w.store, r); err != nil {
-					b.Error(err)
-					return
+				for _, r := range turn {
+					if err := e.load(w.store, r); err != nil {
+						b.Error(err)
+						return
+					}
+					m, _ := e.next(1 << 20)
+					bufs, err := marshal(m)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					bufs.Free()
 				}
-				m, _ := e.next(1 << 20)
-				bufs, err := marshal(m)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				bufs.Free()
-				if left.Add(-1) == 0 {
+				if left.Add(int64(-len(turn))) == 0 {
 					arrived <- struct{}{}
 				}
 			}

@@ -29,13 +29,16 @@ func BenchmarkFanOut(b *testing.B) {
 		}
 		wg.Go(func() {
 			for {
-				r, err := s.Next(ctx)
+				turn, err := s.Next(ctx)
 				if err != nil {
 					return
 				}
-				n := int64(len(r.Events))
-				if r.Created {
-					n = 1
+				n := int64(0)
+				for _, r := range turn {
+					n += int64(len(r.Events))
+					if r.Created {
+						n++
+					}
 				}
 				if left.Add(-n) == 0 {
 					arrived <- struct{}{}

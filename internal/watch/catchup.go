@@ -71,7 +71,7 @@ func (s *Stream) catchUp() error {
 	if s.closed {
 		return nil
 	}
-	s.turns = 0
+	s.sent = 0
 	for _, w := range work {
 		if w.state == gone {
 			continue

@@ -31,9 +31,12 @@ const (
 	readTargetBytes = 2 << 20
 	// readTargetFound is how many events, summed over all watchers of the stream, it aims at (count).
 	readTargetFound = 2 * DefaultStreamEvents
-	// fairTurns is how many responses a stream with attached watchers sends before it looks after those that
+	// turnResponses and turnBytes are how many responses (count) of what size (bytes, estimated) Next returns at
+	// once. Taking many costs one lock; but what is taken no longer counts towards the stream's bounds.
+	turnResponses, turnBytes = keptItems, 64 << 10
+	// fairResponses is how many responses a stream with attached watchers sends before it looks after those that
 	// catch up (count).
-	fairTurns = 16
+	fairResponses = 16
 	// keptItems and keptEvents bound what a stream keeps for reuse (count).
 	keptItems, keptEvents = 128, 64
 

@@ -26,12 +26,14 @@ func TestIdleWatchersGetProgressNoticesInTime(t *testing.T) {
 		done := make(chan error)
 		go func() {
 			for {
-				r, err := s.Next(ctx)
+				turn, err := s.Next(ctx)
 				if err != nil {
 					done <- err
 					return
 				}
-				got <- show(r)
+				for _, r := range turn {
+					got <- show(r)
+				}
 			}
 		}()
 		step := func(d time.Duration, want ...string) {
@@ -91,7 +93,7 @@ func TestRoomMakesAClientWaitThatDoesNotReceive(t *testing.T) {
 	}
 	waits := make(chan error)
 	go func() { waits <- s.Room(t.Context()) }()
-	if _, err := s.Next(t.Context()); err != nil {
+	if _, err := s.next(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-waits; err != nil {

@@ -113,14 +113,16 @@ func yieldSome(rng *rand.Rand) {
 func (c *crew) receive(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(uint64(len(c.alive)), 7))
 	for {
-		r, err := c.stream.Next(ctx)
+		turn, err := c.stream.Next(ctx)
 		if err != nil {
 			if !errors.Is(err, context.Canceled) && !errors.Is(err, ErrStopped) {
 				c.t.Errorf("stream ends: %v", err)
 			}
 			return
 		}
-		c.take(r)
+		for _, r := range turn {
+			c.take(r)
+		}
 		if rng.IntN(4) == 0 {
 			yieldSome(rng)
 		}

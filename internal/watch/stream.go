@@ -34,10 +34,11 @@ type Stream struct {
 	overfull bool // listed in Hub.overfull
 
 	// The sender alone uses these.
-	current *item
-	ticker  *time.Ticker
-	turns   int // responses sent since watchers that are behind were looked after
-	reader  reader
+	taken  []*item     // what the responses of the turn stand in
+	turn   []*Response // what Next returned last
+	ticker *time.Ticker
+	sent   int // responses handed out since watchers that are behind were looked after
+	reader reader
 }
 
 // NewStream begins a stream, which its owner must Close.

@@ -126,14 +126,14 @@ func canceled() context.Context {
 func drain(t testing.TB, s *Stream, limit int, each func(*Response)) {
 	t.Helper()
 	for range limit {
-		r, err := s.Next(canceled())
+		turn, err := s.next(canceled(), 1)
 		if errors.Is(err, context.Canceled) {
 			return
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		each(r)
+		each(turn[0])
 	}
 }
 
