@@ -182,6 +182,18 @@ func (w *world) whole() string {
 	return fmt.Sprintf("applied %+v, revision %d, compacted %d, keys %d\n%s%s", w.m.Applied(), st.Rev, st.CompactRev, st.Keys, w.memory(), w.rows())
 }
 
+// contents are rows and memory, but for the position in the log, which every command moves.
+func (w *world) contents() string {
+	w.t.Helper()
+	var out strings.Builder
+	for line := range strings.Lines(w.rows()) {
+		if !strings.HasPrefix(line, `"m`+storage.MetaApplied+`"`) {
+			out.WriteString(line)
+		}
+	}
+	return out.String() + w.memory()
+}
+
 // firstDifference returns the first lines in which two texts differ.
 func firstDifference(a, b string) string {
 	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
