@@ -33,6 +33,7 @@ type world struct {
 	log    [][]byte
 	opts   mvcc.Options
 	mem    int64 // bytes of a memtable; 0 is the engine's own choice
+	cache  int64 // bytes of the engine's cache; 0 is its own choice
 }
 
 // newWorld founds a cluster on a file system.
@@ -55,7 +56,7 @@ func (w *world) must(err error) {
 func (w *world) openEngine() {
 	w.t.Helper()
 	var err error
-	w.engine, err = storage.Open(storage.Options{FS: w.fs, Dir: "state", MemTableBytes: w.mem, CacheBytes: 1 << 20})
+	w.engine, err = storage.Open(storage.Options{FS: w.fs, Dir: "state", MemTableBytes: w.mem, CacheBytes: w.cache})
 	w.must(err)
 }
 
