@@ -167,17 +167,30 @@ func (e *Engine) Flush() error {
 	if !e.dirty.Swap(false) {
 		return nil
 	}
-	done, err := e.db.AsyncFlush()
+	err := e.unlessFailed(func() error {
+		done, err := e.db.AsyncFlush()
+		if err == nil {
+			<-done
+		}
+		return err
+	})
 	if err != nil {
 		e.dirty.Store(true)
 		return fmt.Errorf("flush storage: %w", err)
 	}
+	return nil
+}
+
+// unlessFailed runs f and waits for it, but no longer than until the engine fails: background work that
+// was parked by a fatal error may hold what f waits for, and then f never returns.
+func (e *Engine) unlessFailed(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
 	select {
-	case <-done:
-		return nil
+	case err := <-done:
+		return err
 	case <-e.Failed():
-		e.dirty.Store(true)
-		return fmt.Errorf("flush storage: %w", e.Err())
+		return e.Err()
 	}
 }
 
@@ -208,16 +221,8 @@ func (e *Engine) Close() error {
 			return err
 		}
 	}
-	// Closing waits for background work, which never ends if it fails now.
-	done := make(chan error, 1)
-	go func() { done <- errors.Join(e.db.Close(), e.lock.Close()) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("close storage: %w", err)
-		}
-		return nil
-	case <-e.Failed():
-		return fmt.Errorf("close storage: %w", e.Err())
+	if err := e.unlessFailed(func() error { return errors.Join(e.db.Close(), e.lock.Close()) }); err != nil {
+		return fmt.Errorf("close storage: %w", err)
 	}
+	return nil
 }
