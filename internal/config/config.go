@@ -79,8 +79,6 @@ type Config struct {
 	HeartbeatInterval time.Duration
 	// ElectionTimeout is at least five heartbeats.
 	ElectionTimeout time.Duration
-	// InitialElectionTickAdvance shortens the wait for the first election.
-	InitialElectionTickAdvance bool
 
 	// MaxTxnOps is the largest number of operations in one transaction.
 	MaxTxnOps uint
@@ -207,7 +205,7 @@ func parse(args, environ []string, binaryName string, machine host) (*Config, er
 		return nil, err
 	}
 	c.warnOfNoEffect(in.settings)
-	c.warnOfUnwise(in.settings)
+	c.warnOfUnwise()
 	return c, nil
 }
 
@@ -230,9 +228,8 @@ func (in *input) build(binaryName string) (*Config, error) {
 		InitialClusterToken:      all.text("initial-cluster-token"),
 		InitialClusterState:      all.text("initial-cluster-state"),
 
-		HeartbeatInterval:          milliseconds(all.count("heartbeat-interval")),
-		ElectionTimeout:            milliseconds(all.count("election-timeout")),
-		InitialElectionTickAdvance: all.bool("initial-election-tick-advance"),
+		HeartbeatInterval: milliseconds(all.count("heartbeat-interval")),
+		ElectionTimeout:   milliseconds(all.count("election-timeout")),
 
 		MaxTxnOps:            all.count("max-txn-ops"),
 		MaxRequestBytes:      all.count("max-request-bytes"),

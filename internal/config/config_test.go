@@ -56,7 +56,7 @@ func TestNothingGivenMeansEtcdsDefaults(t *testing.T) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if c.ListenClientURLsGiven || c.EnablePprof || c.LogFormat != "" || !c.InitialElectionTickAdvance {
+	if c.ListenClientURLsGiven || c.EnablePprof || c.LogFormat != "" {
 		t.Errorf("booleans are not the defaults: %+v", c)
 	}
 	if len(c.Warnings) > 0 {

@@ -44,7 +44,7 @@ func memberOptions() []option {
 		{accepted, count, "snapshot-catchup-entries", "5000", "", "Entries that etcd keeps for slow followers.", ownSnapshot},
 		{used, count, "heartbeat-interval", "100", "", "Milliseconds between two heartbeats of the leader.", ""},
 		{used, count, "election-timeout", "1000", "", "Milliseconds without a leader before an election; at least 5 heartbeats, at most 50000.", ""},
-		{used, yesNo, "initial-election-tick-advance", "true", "", "Shortens the wait for the first election after a start.", ""},
+		{accepted, yesNo, "initial-election-tick-advance", "true", "", "Shortens the wait for the first election after a start.", "the only member elects itself at once"},
 		{accepted, count, "max-snapshots", "5", "", "Snapshot files that etcd keeps.", "there are no snapshot files to keep"},
 		{accepted, count, "max-wals", "5", "", "Raft log files that etcd keeps.", ownSnapshot},
 		{accepted, yesNo, "memory-mlock", "false", "", "Locks etcd's bbolt pages in memory.", noBolt},

@@ -262,7 +262,7 @@ func (c *Config) warnOfNoEffect(all settings) {
 
 // warnOfUnwise adds a sentence for what works and is still not advised, and
 // for what was moved into its bounds.
-func (c *Config) warnOfUnwise(all settings) {
+func (c *Config) warnOfUnwise() {
 	if c.QuotaBackendBytes > suggestedQuotaBytes {
 		c.warnf("--quota-backend-bytes=%d is above the suggested maximum of %d bytes.", c.QuotaBackendBytes, int64(suggestedQuotaBytes))
 	}

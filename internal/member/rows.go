@@ -62,7 +62,8 @@ func parseRow(id ID, row []byte) (Member, bool) {
 		return Member{}, false
 	}
 	m := Member{ID: id, Learner: row[1] == 1}
-	rest, ok := row[2:], true
+	var ok bool
+	rest := row[2:]
 	if m.Name, rest, ok = takeText(rest); !ok {
 		return Member{}, false
 	}

@@ -76,7 +76,6 @@ func syncDir(fs vfs.FS, dir string) error {
 // spare is a file that waits to become a segment.
 type spare struct {
 	name string
-	file vfs.File
 	size int64
 }
 

@@ -13,7 +13,7 @@ type version struct {
 
 func (v version) serve(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(asJSON(struct {
+	_, _ = w.Write(asJSON(struct {
 		Server  string `json:"etcdserver"`
 		Cluster string `json:"etcdcluster"`
 		Storage string `json:"storage"`
