@@ -68,8 +68,11 @@ func (c *cursor) item() *Item {
 	return c.leaf.items[c.at]
 }
 
-func (c *cursor) next() {
-	c.at++
+func (c *cursor) next() { c.skip(1) }
+
+// skip moves on by n items, at most to the end of the leaf.
+func (c *cursor) skip(n int) {
+	c.at += n
 	c.settle()
 }
 

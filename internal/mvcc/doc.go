@@ -19,6 +19,11 @@
 // are read from there. The changes of an unpublished group are always in
 // memory, which is why the engine's batch need not be readable.
 //
+// Ranges that come back find more: the records of a leaf that was read before
+// lie ready to be sent (warm.go), and a revision that was asked for before has
+// an index of its own, the present one with history undone (pastroot.go). Both
+// are caches over immutable things and need no invalidation.
+//
 // Goroutines. None are started. One goroutine writes (Begin to Publish), any
 // number read, one sweeps. A reader takes one atomic pointer to a published
 // state, which is immutable, and holds no lock that the writer needs.
@@ -35,5 +40,6 @@
 // the compact revision are never removed.
 //
 // Limits. Keys in the index: memory, about 100 bytes plus the key each. The
-// ring: Options. One revision: 2^31 changes.
+// ring and the records ready to be sent: Options. Indexes of older revisions:
+// maxPastRoots, of at most maxPastChanges each. One revision: 2^31 changes.
 package mvcc

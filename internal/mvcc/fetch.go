@@ -20,6 +20,8 @@ type fetcher struct {
 	it     *storage.Iter
 	want   []byte
 	placed bool // the iterator stands at or before where the next key is expected
+
+	scratch []byte // records of the leaf that is being warmed
 }
 
 func (s *Store) newFetcher(sp span, expected int) fetcher {
@@ -113,11 +115,15 @@ func (f *fetcher) seek(it *Item) ([]byte, error) {
 		ok = f.it.SeekGE(f.want) && bytes.Equal(f.it.Key(), f.want)
 	}
 	f.placed = ok
-	if err := f.it.Error(); err != nil {
-		return nil, err
-	}
-	if !ok || len(f.it.Value()) == 0 {
+	if !ok {
+		if err := f.it.Error(); err != nil {
+			return nil, err
+		}
 		return nil, missing(it.Key)
 	}
-	return f.it.Value(), nil
+	kv := f.it.Value()
+	if len(kv) == 0 {
+		return nil, missing(it.Key)
+	}
+	return kv, nil
 }

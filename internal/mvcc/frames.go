@@ -1,6 +1,9 @@
 package mvcc
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 const (
 	// chunkBytes is the size of a pooled piece of a result, in bytes.
@@ -86,6 +89,14 @@ func (f *frames) whole(frame []byte) {
 	f.counted(len(frame))
 }
 
+// shared adds n framed records that are sent from where they lie.
+func (f *frames) shared(part []byte, n int) {
+	f.cut()
+	f.res.Frames = append(f.res.Frames, part)
+	f.res.N += n
+	f.res.Bytes += int64(len(part))
+}
+
 // meta adds a record without its value.
 func (f *frames) meta(key string, create, mod Rev, version, lease int64) {
 	kv := recordLen(len(key), 0, create, mod, version, lease)
@@ -96,7 +107,15 @@ func (f *frames) meta(key string, create, mod Rev, version, lease int64) {
 	f.counted(n)
 }
 
+// left is the number of bytes after which the result is full.
+func (f *frames) left(q *RangeQuery) int64 {
+	if q.MaxBytes <= 0 {
+		return math.MaxInt64
+	}
+	return q.MaxBytes - f.res.Bytes
+}
+
 // full reports whether the result passed the query's bound in bytes.
 func (f *frames) full(q *RangeQuery) bool {
-	return q.MaxBytes > 0 && f.res.Bytes >= q.MaxBytes
+	return f.left(q) <= 0
 }

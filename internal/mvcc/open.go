@@ -38,6 +38,7 @@ func Open(e *storage.Engine, o Options) (*Store, error) {
 	s.pub.Store(p)
 	s.gen.Store(newGeneration())
 	s.sweep.init(swept)
+	s.warm.max = s.opts.WarmBytes
 	return s, nil
 }
 

@@ -18,6 +18,8 @@ type reader struct {
 	start   Rev      // newest revision that may be asked for
 	seen    Rev      // revision of root
 	compact Rev
+	changes int64 // published.changes at base
+	frozen  bool  // root is published: its leaves do not change any more
 }
 
 // query answers a range query.
@@ -31,10 +33,16 @@ func (r *reader) query(ctx context.Context, q RangeQuery) (*RangeResult, error) 
 	res := &RangeResult{Rev: r.seen}
 	sp := spanOf(q.Key, q.End)
 	p := q.plan()
-	var err error
+	now, err := true, error(nil)
+	if q.Rev > 0 && q.Rev < r.seen && sp.kind != spanEmpty {
+		var past *node
+		if past, now, err = r.pastRoot(ctx, sp, q.Rev); now {
+			r.root = past
+		}
+	}
 	switch {
-	case sp.kind == spanEmpty:
-	case q.Rev > 0 && q.Rev < r.seen:
+	case err != nil, sp.kind == spanEmpty:
+	case !now:
 		err = r.past(ctx, p, sp, res)
 	case q.CountOnly:
 		res.Count = int64(r.root.count(sp))
@@ -96,30 +104,66 @@ func (r *reader) streamNow(ctx context.Context, p plan, sp span, res *RangeResul
 	if p.Limit > 0 && p.Limit < int64(total) {
 		limit = int(p.Limit)
 	}
+	if limit == 0 {
+		return nil
+	}
 	f := r.s.newFrames(res, limit)
-	fetch := r.s.newFetcher(sp, limit)
+	var c cursor
+	c.seek(r.root, sp.lo)
+	// Whole leaves are read where they become warm, so the engine's bounds are
+	// those of leaves.
+	fetch := r.s.newFetcher(span{lo: c.leaf.items[0].Key, kind: spanFrom}, limit)
 	defer func() {
 		if cerr := fetch.close(); err == nil {
 			err = cerr
 		}
 	}()
-	var c cursor
-	var last *Item
-	for c.seek(r.root, sp.lo); res.N < limit && !f.full(&p.RangeQuery); c.next() {
-		if res.N%checkEvery == checkEvery-1 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		last = c.item()
-		if p.KeysOnly {
-			f.meta(last.Key, last.Create, last.Mod, last.Version, 0)
-		} else if err := fetch.add(&f, last); err != nil {
+	for res.N < limit && !f.full(&p.RangeQuery) {
+		from, before := c.at, res.N
+		leaf, to := c.leaf, min(len(c.leaf.items), from+limit-res.N)
+		if err := r.addLeaf(p, &f, &fetch, leaf, from, to); err != nil {
 			return err
 		}
+		if res.N/checkEvery != before/checkEvery && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		n := res.N - before
+		if res.N == limit || f.full(&p.RangeQuery) {
+			res.LastKey = []byte(leaf.items[from+n-1].Key)
+		}
+		c.skip(n)
 	}
 	f.cut()
 	res.More = res.N < total
-	if last != nil {
-		res.LastKey = []byte(last.Key)
+	return nil
+}
+
+// addLeaf adds the items from from up to to of a leaf, or fewer if the result
+// is full before.
+func (r *reader) addLeaf(p plan, f *frames, fetch *fetcher, leaf *node, from, to int) error {
+	if p.KeysOnly {
+		for _, it := range leaf.items[from:to] {
+			if f.meta(it.Key, it.Create, it.Mod, it.Version, 0); f.full(&p.RangeQuery) {
+				break
+			}
+		}
+		return nil
+	}
+	w, err := fetch.warmed(leaf, r.frozen && !fetch.single)
+	if err != nil {
+		return err
+	}
+	if w != nil {
+		f.shared(w.part(from, to, f.left(&p.RangeQuery)))
+		return nil
+	}
+	for _, it := range leaf.items[from:to] {
+		if err := fetch.add(f, it); err != nil {
+			return err
+		}
+		if f.full(&p.RangeQuery) {
+			break
+		}
 	}
 	return nil
 }

@@ -170,31 +170,12 @@ func (r *reader) countPast(ctx context.Context, sp span, rev Rev) (int64, error)
 	if rev >= r.base {
 		return now, nil
 	}
-	if rev >= r.hist.floor {
-		r.hist.after(rev, func(e *Event) bool {
-			if sp.contains(e.Key) {
-				now -= e.delta()
-			}
-			return true
-		})
-		return now, nil
-	}
-	seen := 0
-	var stop error
-	err := r.s.eachRevision(rev, r.base, func(at Pos, row storage.Revision) bool {
-		if seen++; seen%checkEvery == 0 && ctx.Err() != nil {
-			stop = context.Cause(ctx)
-			return false
-		}
-		if sp.contains(row.User) {
-			e := Event{Delete: row.Delete, Prev: Pos{Rev(row.PrevRev), row.PrevSub}}
-			now -= e.delta()
+	err := r.eachChange(ctx, rev, func(c *Event) bool {
+		if sp.contains(c.Key) {
+			now -= c.delta()
 		}
 		return true
 	})
-	if err == nil {
-		err = stop
-	}
 	return now, err
 }
 

@@ -8,10 +8,12 @@ import (
 	"github.com/keelson-db/keelson/internal/storage"
 )
 
-// Options bound the ring of recent events; zero means the named defaults.
+// Options bound the ring of recent events and the records that are kept ready
+// to be sent; zero means the named defaults.
 type Options struct {
 	HistoryBytes  int64
 	HistoryEvents int
+	WarmBytes     int64
 }
 
 func (o Options) withDefaults() Options {
@@ -20,6 +22,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.HistoryEvents <= 0 {
 		o.HistoryEvents = DefaultHistoryEvents
+	}
+	if o.WarmBytes <= 0 {
+		o.WarmBytes = DefaultWarmBytes
 	}
 	return o
 }
@@ -32,6 +37,7 @@ type published struct {
 	rev      Rev
 	compact  Rev
 	hist     history
+	changes  int64         // published since the store was opened
 	changed  chan struct{} // closed by the next publication
 }
 
@@ -47,6 +53,8 @@ type Store struct {
 	sweep  sweeper
 
 	chunks sync.Pool // of *chunk
+	warm   warmth
+	pasts  pasts
 
 	// prevBytes is what frames with previous records add to the ring.
 	prevBytes atomic.Int64

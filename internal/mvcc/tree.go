@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"sort"
+	"sync/atomic"
 
 	"github.com/keelson-db/keelson/internal/invariant"
 )
@@ -26,6 +27,9 @@ type node struct {
 	counts []int32  // inner: items under each kid
 	seps   []string // inner: seps[i] <= every key under kids[i+1], > every key before; replaced, never changed in place
 	heads  heads    // of items or seps; those of seps are replaced with them
+
+	warm atomic.Pointer[warmLeaf] // leaf: its records, if they are in memory; of published nodes only
+	heat atomic.Uint32            // leaf: whether it was read
 }
 
 // setSeps replaces the separators of an owned inner node.
@@ -138,6 +142,8 @@ type tree struct {
 	root     *node
 	group    uint64
 	keyBytes int64 // sum of the keys' lengths
+	// warm is told of leaves that are replaced; nil where they live on.
+	warm *warmth
 }
 
 // own returns n, or a copy of it that this group may change.
@@ -150,7 +156,12 @@ func (t *tree) own(n *node) *node {
 		copy(items, n.items)
 		list := make([]uint32, len(n.items), cap(items))
 		copy(list, n.heads.list)
-		return &node{owner: t.group, items: items, heads: heads{n.heads.prefix, list}}
+		c := &node{owner: t.group, items: items, heads: heads{n.heads.prefix, list}}
+		c.heat.Store(n.heat.Load())
+		if t.warm != nil {
+			t.warm.cool(n)
+		}
+		return c
 	}
 	return &node{
 		owner:  t.group,

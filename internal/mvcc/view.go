@@ -107,7 +107,8 @@ func (v *View) Items(key, end []byte, yield func(*Item) bool) {
 
 // Range answers a query over the view.
 func (v *View) Range(ctx context.Context, q RangeQuery) (*RangeResult, error) {
-	r := reader{s: v.s, root: v.p.root, hist: &v.p.hist, base: v.p.rev, start: v.p.rev, seen: v.p.rev, compact: v.p.compact}
+	r := reader{s: v.s, root: v.p.root, hist: &v.p.hist, base: v.p.rev, start: v.p.rev, seen: v.p.rev, compact: v.p.compact,
+		changes: v.p.changes, frozen: true}
 	return r.query(ctx, q)
 }
 

@@ -28,6 +28,7 @@ func (s *Store) Begin(b *storage.Batch) *Writer {
 	w.s, w.b, w.base = s, b, s.pub.Load()
 	w.rev, w.compact = w.base.rev, w.base.compact
 	w.tree.root, w.tree.keyBytes = w.base.root, w.base.keyBytes
+	w.tree.warm = &s.warm
 	w.tree.group++
 	clear(w.pending)
 	w.pending = w.pending[:0]
@@ -80,7 +81,7 @@ func (w *Writer) Publish() {
 	s := w.s
 	next := &published{
 		root: w.tree.root, keyBytes: w.tree.keyBytes, rev: w.rev, compact: w.compact,
-		hist: w.base.hist, changed: make(chan struct{}),
+		hist: w.base.hist, changes: w.base.changes + int64(len(w.pending)), changed: make(chan struct{}),
 	}
 	for _, e := range w.pending {
 		next.hist.add(e, s.opts.HistoryBytes)
@@ -88,6 +89,7 @@ func (w *Writer) Publish() {
 	freed := next.hist.trim(s.opts, s.prevBytes.Load(), s.evict)
 	s.prevBytes.Add(-freed)
 	s.pub.Store(next)
+	s.pasts.trim(next)
 	close(w.base.changed)
 	w.base, w.b = nil, nil
 	clear(w.pending)
