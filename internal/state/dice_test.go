@@ -170,7 +170,7 @@ func (d *dice) op() command.Op {
 	case 6:
 		return &command.LeaseRevoke{IDs: []int64{d.lease(), d.lease(), d.lease()}, Expired: true}
 	case 7:
-		return &command.LeaseRevoke{IDs: []int64{d.lease()}}
+		return &command.LeaseRevoke{IDs: []int64{d.lease(), 1 + d.lease()%3}[:1+d.n(2)]}
 	case 8:
 		return &command.LeaseCheckpoint{Leases: []command.Remaining{{ID: d.lease(), Seconds: int64(d.n(70)) - 2}}}
 	case 9:

@@ -15,15 +15,19 @@ func (m *Machine) grant(r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
 	return &pb.LeaseGrantResponse{ID: r.ID, TTL: r.TTL}, nil
 }
 
-// revoke ends leases, each with its keys in one revision. A client names one, which must exist; those that
-// the clock found expired may have been revoked in the meantime.
+// revoke ends leases, each with its keys in one revision. What a client names must exist, all of it before
+// the first is ended; those that the clock found expired may have been revoked in the meantime.
 func (m *Machine) revoke(r *command.LeaseRevoke) error {
+	if !r.Expired {
+		for _, id := range r.IDs {
+			if _, ok := m.leases.Get(lease.ID(id)); !ok {
+				return lease.ErrNotFound
+			}
+		}
+	}
 	for _, id := range r.IDs {
 		if _, ok := m.leases.Get(lease.ID(id)); !ok {
-			if r.Expired {
-				continue
-			}
-			return lease.ErrNotFound
+			continue
 		}
 		tx := m.writer.NewTx()
 		for _, key := range m.leases.Keys(lease.ID(id)) {

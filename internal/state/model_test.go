@@ -148,11 +148,13 @@ func (m *model) apply(op command.Op) (response any, err error) {
 }
 
 func (m *model) revoke(r *command.LeaseRevoke) (any, error) {
+	unknown := func(id int64) bool { return m.leases[id] == lease.Lease{} }
+	if !r.Expired && slices.ContainsFunc(r.IDs, unknown) {
+		return nil, lease.ErrNotFound
+	}
 	for _, id := range r.IDs {
-		if _, ok := m.leases[id]; !ok && r.Expired {
+		if unknown(id) {
 			continue
-		} else if !ok {
-			return nil, lease.ErrNotFound
 		}
 		s := m.begin()
 		for _, key := range m.attached(id) {

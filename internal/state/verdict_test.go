@@ -89,8 +89,13 @@ func TestNothingIsVisibleBeforeTheCommit(t *testing.T) {
 		quiet(line)
 	}
 	w.must(w.m.Commit(w.end()))
-	<-changed
-	<-leases
+	for name, signal := range map[string]<-chan struct{}{"keys": changed, "leases": leases} {
+		select {
+		case <-signal:
+		default:
+			t.Errorf("after the commit nobody who waits for %s was woken", name)
+		}
+	}
 	view := w.m.KV().View()
 	defer view.Close()
 	if view.Rev() != 7 || view.CompactRev() != 3 || view.Keys() != 2 || w.m.Applied() != w.end() || string(w.value("c").Value) != "4" {
