@@ -1,0 +1,112 @@
+package command
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// TestTheBytesOfTheLogStayWhatTheyAre holds every kind of command to the bytes that are on disks already.
+func TestTheBytesOfTheLogStayWhatTheyAre(t *testing.T) {
+	for _, c := range []struct {
+		op   Op
+		want string // behind the format: size, id, kind, body
+	}{
+		{&pb.PutRequest{Key: []byte("k"), Value: []byte("v"), Lease: 7, PrevKv: true, IgnoreValue: true, IgnoreLease: true},
+			"17" + "0102030405060708" + "01" + "0a016b" + "120176" + "1807" + "2001" + "2801" + "3001"},
+		{&pb.DeleteRangeRequest{Key: []byte("a"), RangeEnd: []byte("b"), PrevKv: true},
+			"11" + "0102030405060708" + "02" + "0a0161" + "120162" + "1801"},
+		{&pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte("a")}}}}},
+			"10" + "0102030405060708" + "03" + "1205" + "0a03" + "0a0161"},
+		{&pb.CompactionRequest{Revision: 300}, "0c" + "0102030405060708" + "04" + "08ac02"},
+		{&pb.LeaseGrantRequest{TTL: 60, ID: 9}, "0d" + "0102030405060708" + "05" + "083c" + "1009"},
+		{&LeaseRevoke{IDs: []int64{1, 300}, Expired: true}, "0e" + "0102030405060708" + "06" + "01" + "02" + "01" + "ac02"},
+		{&LeaseCheckpoint{Leases: []Remaining{{ID: 4, Seconds: 17}}}, "0c" + "0102030405060708" + "07" + "01" + "04" + "11"},
+		{&MemberPublish{ID: 5, Name: "n", ClientURLs: []string{"u", ""}},
+			"10" + "0102030405060708" + "08" + "05" + "016e" + "02" + "0175" + "00"},
+	} {
+		got, err := AppendEncoded([]byte{FormatV1}, Command{ID: 0x0102030405060708, Op: c.op})
+		if err != nil || hex.EncodeToString(got) != "01"+c.want {
+			t.Errorf("%T is written as %x, %v; want 01%s", c.op, got, err, c.want)
+		}
+	}
+}
+
+// TestACommandCutShortIsNoOther cuts an entry of each kind at every byte: none of it is read as a whole
+// command, and a body cut alone is refused or is a shorter message of protobuf.
+func TestACommandCutShortIsNoOther(t *testing.T) {
+	for _, op := range everyOp() {
+		entry, err := AppendEncoded([]byte{FormatV1}, Command{ID: 3, Op: op})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := 2; n < min(len(entry), 400); n++ {
+			err := Split(entry[:n], func(e Encoded) bool {
+				t.Fatalf("%T cut to %d of %d bytes yielded %+v", op, n, len(entry), e)
+				return false
+			})
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%T cut to %d bytes: %v", op, n, err)
+			}
+		}
+		kind, _ := kindOf(op)
+		body, err := appendBody(nil, op)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range min(len(body), 400) {
+			cut, err := Encoded{Kind: kind, Body: body[:n]}.Decode()
+			if err == nil && (kind >= RevokeLeases || sameOp(cut, op)) {
+				t.Fatalf("%d of %d bytes of %T are read as %v", n, len(body), op, cut)
+			}
+			if err != nil && !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%d bytes of %T: %v", n, op, err)
+			}
+		}
+	}
+}
+
+func TestWhatIsNoCommandIsNotWritten(t *testing.T) {
+	before := []byte{FormatV1, 9, 9}
+	got, err := AppendEncoded(bytes.Clone(before), Command{Op: "a text"})
+	if !errors.Is(err, ErrUnknownKind) || !bytes.Equal(got, before) {
+		t.Fatalf("a text left %x, %v", got, err)
+	}
+	// An authentication request is a message of etcd's, but no command.
+	if _, err := AppendEncoded(nil, Command{Op: &pb.AuthEnableRequest{}}); !errors.Is(err, ErrUnknownKind) {
+		t.Fatalf("a message that is no command: %v", err)
+	}
+}
+
+func TestReadingEndsWhereTheReaderWants(t *testing.T) {
+	entry := []byte{FormatV1}
+	for id := range uint64(5) {
+		entry, _ = AppendEncoded(entry, Command{ID: id, Op: &pb.CompactionRequest{Revision: 1}})
+	}
+	var ids []uint64
+	err := Split(append(entry, 200), func(e Encoded) bool {
+		ids = append(ids, e.ID)
+		return e.ID < 2
+	})
+	if err != nil || len(ids) != 3 {
+		t.Fatalf("read %v, %v; want the first three and nothing of what follows", ids, err)
+	}
+	if err := Split(append(entry, 200), func(e Encoded) bool { ids = append(ids, e.ID); return true }); !errors.Is(err, ErrMalformed) || len(ids) != 8 {
+		t.Fatalf("read %v, %v; want all five more and then an error", ids, err)
+	}
+	if err := Split(nil, func(Encoded) bool { t.Fatal("an empty entry holds a command"); return false }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFieldsOfANewerReleaseAreDropped reads a put with a field that etcd's API does not have.
+func TestFieldsOfANewerReleaseAreDropped(t *testing.T) {
+	op, err := Encoded{Kind: Put, Body: []byte{0x0a, 1, 'k', 0xfa, 0x07, 1, 'x'}}.Decode()
+	put, ok := op.(*pb.PutRequest)
+	if err != nil || !ok || string(put.Key) != "k" || len(put.ProtoReflect().GetUnknown()) != 0 {
+		t.Fatalf("read %v, %v", op, err)
+	}
+}
