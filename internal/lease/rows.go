@@ -11,10 +11,13 @@ import (
 const rowFormat = 1
 
 func save(b *storage.Batch, l Lease) {
-	row := []byte{rowFormat}
-	row = binary.AppendUvarint(row, uint64(l.TTL))
-	row = binary.AppendUvarint(row, uint64(l.Remaining))
-	b.Set(storage.LeaseKey(nil, int64(l.ID)), row)
+	b.Set(storage.LeaseKey(nil, int64(l.ID)), appendRow(nil, l))
+}
+
+func appendRow(b []byte, l Lease) []byte {
+	b = append(b, rowFormat)
+	b = binary.AppendUvarint(b, uint64(l.TTL))
+	return binary.AppendUvarint(b, uint64(l.Remaining))
 }
 
 func remove(b *storage.Batch, id ID) {

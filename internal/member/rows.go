@@ -26,14 +26,18 @@ func parseIdentity(row []byte) (cluster uint64, local ID, ok bool) {
 }
 
 func save(b *storage.Batch, m Member) {
-	row := []byte{rowFormat, 0}
+	b.Set(storage.MemberKey(nil, uint64(m.ID)), appendRow(nil, m))
+}
+
+func appendRow(b []byte, m Member) []byte {
+	learner := byte(0)
 	if m.Learner {
-		row[1] = 1
+		learner = 1
 	}
-	row = appendText(row, m.Name)
-	row = appendTexts(row, m.PeerURLs)
-	row = appendTexts(row, m.ClientURLs)
-	b.Set(storage.MemberKey(nil, uint64(m.ID)), row)
+	b = append(b, rowFormat, learner)
+	b = appendText(b, m.Name)
+	b = appendTexts(b, m.PeerURLs)
+	return appendTexts(b, m.ClientURLs)
 }
 
 func load(e *storage.Engine) (members []Member, err error) {
