@@ -130,6 +130,7 @@ type house struct {
 
 	kv          pb.KVClient
 	lease       pb.LeaseClient
+	watch       pb.WatchClient
 	cluster     pb.ClusterClient
 	maintenance pb.MaintenanceClient
 }
@@ -207,7 +208,7 @@ func newHouse(t testing.TB, change func(*Deps)) *house {
 		running.Wait()
 	})
 	h.conn = conn
-	h.kv, h.lease = pb.NewKVClient(conn), pb.NewLeaseClient(conn)
+	h.kv, h.lease, h.watch = pb.NewKVClient(conn), pb.NewLeaseClient(conn), pb.NewWatchClient(conn)
 	h.cluster, h.maintenance = pb.NewClusterClient(conn), pb.NewMaintenanceClient(conn)
 	return h
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"math"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
@@ -13,6 +14,8 @@ const (
 	grpcOverheadBytes = 512 << 10
 	// maxSendBytes is the longest reply in bytes.
 	maxSendBytes = math.MaxInt32
+	// handshakeTime is how long a new connection may take to become an HTTP/2 connection.
+	handshakeTime = 5 * time.Second
 	// streamWorkers is how many goroutines wait for calls, instead of one being made for each: theirs have
 	// grown their stacks already, which saves about 7 % of the processor time of a put. With 256 the
 	// stacks no longer fit a core's cache and it costs 15 % instead. A long-lived stream keeps its worker;
@@ -28,6 +31,7 @@ func ServerOptions(d Deps) []grpc.ServerOption {
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(d.MaxConcurrentStreams),
 		grpc.NumStreamWorkers(streamWorkers),
+		grpc.ConnectionTimeout(handshakeTime),
 	}
 	if d.KeepAliveMinTime > 0 {
 		opts = append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: d.KeepAliveMinTime}))

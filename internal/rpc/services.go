@@ -172,6 +172,13 @@ func watchMethods(d Deps) built {
 		ProgressInterval: d.WatchProgressNotifyInterval,
 		FragmentBytes:    d.MaxRequestBytes + grpcOverheadBytes,
 		Metrics:          d.Metrics.Watch,
+		Sent: func(messages, bytes int) {
+			d.Metrics.Network.ClientSentBytes.Add(uint64(bytes))
+			m := d.Metrics.GRPC.Method(pb.Watch_Watch_FullMethodName)
+			for range messages {
+				m.MsgSent()
+			}
+		},
 	})
 	return built{stream: map[string]func(grpc.ServerStream) error{"Watch": func(stream grpc.ServerStream) error {
 		return w.Watch(&grpc.GenericServerStream[pb.WatchRequest, pb.WatchResponse]{ServerStream: stream})

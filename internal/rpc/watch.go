@@ -9,7 +9,9 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/metrics"
@@ -29,6 +31,8 @@ type watchConfig struct {
 	// FragmentBytes is the response size from which on a watcher that allows it gets fragments.
 	FragmentBytes int
 	Metrics       *metrics.Watch
+	// Sent counts messages that go to the transport past gRPC, which else counts them.
+	Sent func(messages, bytes int)
 }
 
 // watchServer is the Watch service. Every call has two goroutines: gRPC's own, which sends, and one that
@@ -36,11 +40,14 @@ type watchConfig struct {
 type watchServer struct {
 	pb.UnimplementedWatchServer
 	watchConfig
+	bursts mem.BufferPool
 }
 
 var _ pb.WatchServer = (*watchServer)(nil)
 
-func newWatchServer(c watchConfig) *watchServer { return &watchServer{watchConfig: c} }
+func newWatchServer(c watchConfig) *watchServer {
+	return &watchServer{watchConfig: c, bursts: newBurstPool()}
+}
 
 // Watch serves one stream of watchers until the client or the server ends it.
 func (w *watchServer) Watch(stream pb.Watch_WatchServer) error {
@@ -120,37 +127,65 @@ func createOf(r *pb.WatchCreateRequest) watch.Create {
 
 // send is the sending side: the only caller of Next and SendMsg.
 func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream) error {
-	var e watchEncoder
-	e.head.ClusterId, e.head.MemberId = w.ClusterID, w.MemberID
+	out := watchSender{
+		stream: stream, fragmentBytes: w.FragmentBytes,
+		burst: burst{write: transportOf(stream.Context()), sent: w.Sent, pool: w.bursts},
+	}
+	defer out.burst.release()
+	out.head.ClusterId, out.head.MemberId = w.ClusterID, w.MemberID
 	for {
 		turn, err := s.Next(ctx)
 		if err != nil {
 			return err
 		}
 		begun := time.Now()
-		e.head.RaftTerm = w.Term()
-		for _, r := range turn {
-			if err := w.sendOne(stream, &e, r); err != nil {
-				return err
-			}
+		out.head.RaftTerm = w.Term()
+		if err := out.send(w.Store, turn); err != nil {
+			return err
 		}
 		w.observe(turn, time.Since(begun))
 	}
 }
 
-// sendOne sends one response, which may be several messages.
-func (w *watchServer) sendOne(stream pb.Watch_WatchServer, e *watchEncoder, r *watch.Response) error {
-	if err := e.load(w.Store, r); err != nil {
-		return err
-	}
-	for more := true; more; {
-		var m any
-		m, more = e.next(w.FragmentBytes)
-		if err := stream.SendMsg(m); err != nil {
+// watchSender turns responses into messages on a stream.
+type watchSender struct {
+	watchEncoder
+	burst
+	stream        grpc.ServerStream
+	fragmentBytes int
+}
+
+// send sends what was handed out together. A lone response goes the usual way, which is made for one.
+func (o *watchSender) send(store *mvcc.Store, turn []*watch.Response) error {
+	for _, r := range turn {
+		if err := o.load(store, r); err != nil {
 			return err
 		}
+		for more := true; more; {
+			var m watchMessage
+			m, more = o.next(o.fragmentBytes)
+			if err := o.sendOne(m, len(turn) == 1); err != nil {
+				return err
+			}
+		}
 	}
-	return nil
+	err := o.flush()
+	o.release()
+	return err
+}
+
+func (o *watchSender) sendOne(m watchMessage, alone bool) error {
+	if alone || !o.takes(m.size) {
+		if err := o.flush(); err != nil {
+			return err
+		}
+		return o.stream.SendMsg(o.message(m))
+	}
+	buf, err := o.begin(m.size)
+	if err == nil {
+		*buf = o.appendMessage(*buf, m)
+	}
+	return err
 }
 
 // observe counts responses that were sent together. Each kind of response among them gets one sample of the

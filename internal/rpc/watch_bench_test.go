@@ -57,7 +57,7 @@ func BenchmarkWatchFanOut(b *testing.B) {
 						return
 					}
 					m, _ := e.next(1 << 20)
-					bufs, err := marshal(m)
+					bufs, err := marshal(e.message(m))
 					if err != nil {
 						b.Error(err)
 						return

@@ -44,23 +44,32 @@ func (e *watchEncoder) load(store *mvcc.Store, r *watch.Response) error {
 	return nil
 }
 
+// watchMessage is some events of the response in hand and how many bytes a message with them has.
+type watchMessage struct {
+	frames   [][]byte
+	fragment bool // more events of the same revision follow in other messages
+	size     int
+}
+
 // next is the next message to send, and whether there are more. Only a response whose watcher allows
 // fragments, which reaches limit bytes and has several events, becomes more than one message; each takes as
 // many events as stay below the limit, but at least one.
-func (e *watchEncoder) next(limit int) (message any, more bool) {
-	frames := e.frames[e.sent:]
-	if e.resp.Fragment && len(frames) > 1 {
-		size := e.fieldsSize(false)
-		for _, f := range frames {
-			size += len(f)
-		}
-		if size >= limit {
-			frames = e.fitting(frames, limit)
-		}
+func (e *watchEncoder) next(limit int) (m watchMessage, more bool) {
+	m.frames = e.frames[e.sent:]
+	if e.resp.Fragment && len(m.frames) > 1 && e.fieldsSize(false)+lengths(m.frames) >= limit {
+		m.frames = e.fitting(m.frames, limit)
 	}
-	e.sent += len(frames)
-	more = e.sent < len(e.frames)
-	return e.message(frames, more), more
+	e.sent += len(m.frames)
+	m.fragment = e.sent < len(e.frames)
+	m.size = e.fieldsSize(m.fragment) + lengths(m.frames)
+	return m, m.fragment
+}
+
+func lengths(frames [][]byte) (n int) {
+	for _, f := range frames {
+		n += len(f)
+	}
+	return n
 }
 
 // fitting are the events that go into the next fragment.
@@ -75,28 +84,33 @@ func (e *watchEncoder) fitting(frames [][]byte, limit int) [][]byte {
 	return frames
 }
 
-// message writes one message with these events.
-func (e *watchEncoder) message(frames [][]byte, fragment bool) any {
-	size, shared := e.fieldsSize(fragment), 0
-	for _, f := range frames {
-		if len(f) < shareFrameBytes {
-			size += len(f)
-		} else {
+// appendMessage writes a message where others stand already.
+func (e *watchEncoder) appendMessage(b []byte, m watchMessage) []byte {
+	b = e.appendFields(b, m.fragment)
+	for _, f := range m.frames {
+		b = append(b, f...)
+	}
+	return b
+}
+
+// message makes a message that is sent on its own.
+func (e *watchEncoder) message(m watchMessage) any {
+	own, shared := m.size, 0 // bytes to write, events to share
+	for _, f := range m.frames {
+		if len(f) >= shareFrameBytes {
+			own -= len(f)
 			shared++
 		}
 	}
 	if shared == 0 {
-		r := newReply(size)
-		r.b = e.appendFields(r.b, fragment)
-		for _, f := range frames {
-			r.b = append(r.b, f...)
-		}
+		r := newReply(m.size)
+		r.b = e.appendMessage(r.b, m)
 		return r
 	}
-	if len(frames) == 1 && size <= inlineFieldsBytes {
-		return e.lone(frames[0], fragment)
+	if len(m.frames) == 1 && own <= inlineFieldsBytes {
+		return e.lone(m.frames[0], m.fragment)
 	}
-	return e.pieces(frames, size, shared, fragment)
+	return e.pieces(m.frames, own, shared, m.fragment)
 }
 
 // loneEvent is the usual message, one event for one watcher, in one allocation.

@@ -32,9 +32,9 @@ func decode(t testing.TB, e *watchEncoder, limit int) []*pb.WatchResponse {
 	t.Helper()
 	var all []*pb.WatchResponse
 	for more := true; more; {
-		var m any
+		var m watchMessage
 		m, more = e.next(limit)
-		bufs, err := marshal(m)
+		bufs, err := marshal(e.message(m))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type watchWorld struct {
 	hub     *watch.Hub
 	client  pb.WatchClient
 	metrics *metrics.Watch
+	burst   struct{ messages, bytes atomic.Int64 } // sent past gRPC
 	stopHub context.CancelFunc
 	// lead is cancelled to end all streams for want of a leader.
 	lead context.CancelCauseFunc
@@ -72,6 +74,7 @@ func newWatchWorld(t testing.TB, fragmentBytes int) *watchWorld {
 	pb.RegisterWatchServer(srv, newWatchServer(watchConfig{
 		Hub: w.hub, Store: w.store, ClusterID: 11, MemberID: 22, Term: func() uint64 { return 33 },
 		FragmentBytes: fragmentBytes, Metrics: w.metrics,
+		Sent: func(messages, bytes int) { w.burst.messages.Add(int64(messages)); w.burst.bytes.Add(int64(bytes)) },
 	}))
 	lis := bufconn.Listen(1 << 20)
 	var running sync.WaitGroup

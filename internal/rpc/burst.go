@@ -1,0 +1,128 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"reflect"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	// burstBytes is how many bytes of messages go to the transport at once, at most. gRPC lets a stream have as
+	// many under way before it makes the sender wait.
+	burstBytes = 64 << 10
+	// burstMessageBytes is the size in bytes up to which a message is copied into a burst. A larger one goes
+	// alone, because then the cost of sending is in its bytes.
+	burstMessageBytes = 4 << 10
+	// grpcPrefixBytes is the length of what gRPC puts before each message: a flag and four bytes of length.
+	grpcPrefixBytes = 5
+)
+
+// burst collects messages for one stream and sends them in one piece. Handing each message to gRPC costs
+// about as much as all the rest of a watch event: five allocations, a queue, a wake-up and an HTTP/2 frame of
+// its own. On the wire a burst is what single messages are: the frames of HTTP/2 mean nothing to gRPC.
+type burst struct {
+	write transportWrite
+	sent  func(messages, bytes int)
+	pool  mem.BufferPool // made by newBurstPool
+
+	buf      *[]byte // of burstBytes from the pool, or nil
+	messages int
+}
+
+// newBurstPool is a pool of whole bursts and of small ones.
+func newBurstPool() mem.BufferPool {
+	return mem.NewTieredBufferPool(burstBytes/64, burstBytes/16, burstBytes/4, burstBytes)
+}
+
+// takes says whether a message of this size can be part of a burst.
+func (b *burst) takes(size int) bool { return b.write != nil && size <= burstMessageBytes }
+
+// begin writes the prefix of a message and returns the buffer that the message itself, of exactly size bytes,
+// is to be appended to. What is in the burst already is sent first if it leaves no room.
+func (b *burst) begin(size int) (*[]byte, error) {
+	if b.buf != nil && len(*b.buf)+grpcPrefixBytes+size > burstBytes {
+		if err := b.flush(); err != nil {
+			return nil, err
+		}
+	}
+	if b.buf == nil {
+		b.buf = b.pool.Get(burstBytes)
+		*b.buf = (*b.buf)[:0]
+	}
+	b.messages++
+	*b.buf = binary.BigEndian.AppendUint32(append(*b.buf, 0), uint32(size)) // the flag says: not compressed
+	return b.buf, nil
+}
+
+// flush sends what was collected.
+func (b *burst) flush() error {
+	if b.messages == 0 {
+		return nil
+	}
+	bytes, messages := len(*b.buf), b.messages
+	b.messages = 0
+	var data mem.Buffer
+	if bytes > burstBytes/4 {
+		data, b.buf = mem.NewBuffer(b.buf, b.pool), nil
+	} else {
+		// The transport counts bytes, not buffers, when it makes a sender wait for a slow client: it must not
+		// come to hold many that are almost empty.
+		data = mem.Copy(*b.buf, b.pool)
+		*b.buf = (*b.buf)[:0]
+	}
+	err := b.write(mem.BufferSlice{data})
+	data.Free() // the transport has its own reference
+	if err == nil {
+		b.sent(messages, bytes-messages*grpcPrefixBytes)
+	}
+	return err
+}
+
+// release gives back what the burst holds between two turns of a stream, which may be far apart.
+func (b *burst) release() {
+	if b.buf != nil {
+		b.pool.Put(b.buf)
+		b.buf, b.messages = nil, 0
+	}
+}
+
+// transportWrite puts bytes behind what a stream has sent so far. It waits while too much is under way.
+type transportWrite func(mem.BufferSlice) error
+
+// transportOf is the way past gRPC's framing to the transport of the call that ctx belongs to, or nil if there
+// is none. The transport's stream has the method, but one of its parameters, which the server side leaves
+// unused, has a type that only gRPC can name; hence the reflection. It costs nothing beside a burst, and where
+// gRPC turns out to be another than we know, every message is sent on its own instead. What gRPC would do with
+// a message on the way is counted here, and otherwise not needed: compression, tracing and binary logs.
+func transportOf(ctx context.Context) transportWrite {
+	stream := grpc.ServerTransportStreamFromContext(ctx)
+	if stream == nil {
+		return nil
+	}
+	if s, ok := stream.(interface{ SendCompress() string }); !ok || s.SendCompress() != "" {
+		return nil // the bytes would have to be compressed here
+	}
+	method := reflect.ValueOf(stream).MethodByName("Write")
+	if !method.IsValid() {
+		return nil
+	}
+	t := method.Type() // func(header []byte, data mem.BufferSlice, options *unnameable) error
+	if t.NumIn() != 3 || t.In(0) != reflect.TypeFor[[]byte]() || t.In(1) != reflect.TypeFor[mem.BufferSlice]() ||
+		t.In(2).Kind() != reflect.Pointer || t.NumOut() != 1 || t.Out(0) != reflect.TypeFor[error]() {
+		return nil
+	}
+	args := [3]reflect.Value{reflect.Zero(t.In(0)), {}, reflect.Zero(t.In(2))}
+	return func(data mem.BufferSlice) error {
+		args[1] = reflect.ValueOf(data)
+		err, _ := method.Call(args[:])[0].Interface().(error)
+		if _, ok := status.FromError(err); !ok { // as gRPC makes of a broken connection
+			err = status.Error(codes.Unavailable, err.Error())
+		}
+		return err
+	}
+}
