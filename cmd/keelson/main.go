@@ -57,8 +57,10 @@ func serve(name string, args []string) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // who asks a second time does not want to wait
 	s, err := server.Open(ctx, c, server.Env{
 		FS: vfs.Default, Listen: server.ListenOn(c), Seed: rand.Uint64(), Log: log, LogWriter: writer,
+		Notify: func() { server.NotifySystemd(log) },
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

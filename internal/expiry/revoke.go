@@ -72,7 +72,7 @@ func (c *Clock) revoke(ctx, reign context.Context, batch []*entry) {
 func (c *Clock) fitting(batch []*entry) int {
 	keys := 0
 	for n, e := range batch {
-		keys += len(c.leases.Keys(e.id))
+		keys += c.leases.KeyCount(e.id)
 		if keys > MaxRevokeKeys && n > 0 {
 			return n
 		}

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -149,18 +150,29 @@ func (t *Table) Get(id ID) (Lease, bool) {
 
 // Keys returns the keys attached to a lease, in order.
 func (t *Table) Keys(id ID) []string {
+	keys := t.unsorted(id)
+	slices.Sort(keys)
+	return keys
+}
+
+func (t *Table) unsorted(id ID) []string {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	e, ok := t.leases[id]
 	if !ok || len(e.keys) == 0 {
 		return nil
 	}
-	keys := make([]string, 0, len(e.keys))
-	for k := range e.keys {
-		keys = append(keys, k)
+	return slices.AppendSeq(make([]string, 0, len(e.keys)), maps.Keys(e.keys))
+}
+
+// KeyCount returns how many keys are attached to a lease.
+func (t *Table) KeyCount(id ID) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if e, ok := t.leases[id]; ok {
+		return len(e.keys)
 	}
-	slices.Sort(keys)
-	return keys
+	return 0
 }
 
 // List returns all leases, by ID.

@@ -10,6 +10,4 @@ var (
 	ErrTimeout           = errors.New("request timed out")
 	ErrTimeoutLeaderFail = errors.New("request timed out, possibly due to previous leader failure")
 	ErrStopped           = errors.New("server stopped")
-	ErrNoLeader          = errors.New("no leader")
-	ErrLeaderChanged     = errors.New("leader changed")
 )

@@ -174,7 +174,8 @@ func (r *Replica) expire(now time.Time) {
 	r.retryRounds(now, false)
 }
 
-// stop ends all waits and lets the other two goroutines finish what they were given.
+// stop ends all waits and tells the other two goroutines to end. What they have not begun is left to the
+// next start.
 func (r *Replica) stop() {
 	close(r.stopped)
 	r.appends.wake()

@@ -70,7 +70,7 @@ func (p *proposals) add(one *proposal) error {
 	case p.closed:
 		p.mu.Unlock()
 		return ErrStopped
-	case len(p.waiting) >= MaxPendingProposals || p.bytes+int64(len(one.encoded)) > MaxPendingBytes:
+	case len(p.waiting) >= MaxPendingProposals || len(p.queue) >= 2*MaxPendingProposals || p.bytes+int64(len(one.encoded)) > MaxPendingBytes:
 		p.mu.Unlock()
 		return ErrTooManyRequests
 	}
@@ -96,7 +96,7 @@ func (p *proposals) nextEntry() (entry []byte, taken []*proposal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	size, n := 1, 0
-	for n < len(p.queue) && (n == 0 || size+len(p.queue[n].encoded) <= command.MaxEntryBytes) {
+	for n < len(p.queue) && (size == 1 || size+len(p.queue[n].encoded) <= command.MaxEntryBytes) {
 		size += len(p.queue[n].encoded)
 		n++
 	}
@@ -110,11 +110,10 @@ func (p *proposals) nextEntry() (entry []byte, taken []*proposal) {
 			taken = append(taken, one)
 		}
 	}
-	if n == len(p.queue) {
-		p.queue = p.queue[:0]
-	} else {
-		p.queue = append(p.queue[:0], p.queue[n:]...)
-	}
+	// What has left is forgotten at once: requests are large and a burst's array lives long.
+	left := copy(p.queue, p.queue[n:])
+	clear(p.queue[left:])
+	p.queue = p.queue[:left]
 	return entry, taken
 }
 
@@ -140,6 +139,7 @@ func (p *proposals) drop(id uint64) *proposal {
 	delete(p.waiting, id)
 	p.count.Add(-1)
 	p.bytes -= int64(len(one.encoded))
+	one.encoded = nil // it may stay in the queue for a while, as a name only
 	return one
 }
 

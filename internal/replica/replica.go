@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/metrics"
@@ -168,7 +169,8 @@ func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, err
 	if one.encoded, err = command.AppendEncoded(nil, command.Command{ID: one.id, Op: op}); err != nil {
 		return state.Result{}, err
 	}
-	if len(one.encoded) > r.opts.MaxRequestBytes {
+	// The limit is on what clients ask for; our own commands are bounded where they are made.
+	if _, asked := op.(proto.Message); asked && len(one.encoded) > r.opts.MaxRequestBytes {
 		return state.Result{}, ErrTooLarge
 	}
 	if err := r.proposals.add(one); err != nil {
@@ -186,8 +188,9 @@ func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, err
 
 // Status returns how things are. It takes no lock that replication needs.
 func (r *Replica) Status() Status {
+	applied := r.machine.Applied().Index // first: it never shows more than is committed
 	s := *r.status.Load()
-	s.Applied = r.machine.Applied().Index
+	s.Applied = applied
 	s.Pending = r.proposals.pending()
 	return s
 }

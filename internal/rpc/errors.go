@@ -19,7 +19,7 @@ type translation struct{ ours, theirs error }
 
 // translations is the one place where our errors become etcd's. Clients compare code and text, so both
 // are exact. Errors that are about the shape of a request are etcd's from the start and not listed.
-func translations() [13]translation {
+func translations() [11]translation {
 	return [...]translation{
 		{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
 		{mvcc.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
@@ -29,8 +29,6 @@ func translations() [13]translation {
 		{replica.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 		// etcd's own translation of this one loses its code on the way; alerts have learnt to expect that.
 		{replica.ErrTooManyRequests, withCode(codes.Unknown, rpctypes.ErrGRPCRequestTooManyRequests)},
-		{replica.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
-		{replica.ErrLeaderChanged, rpctypes.ErrGRPCLeaderChanged},
 		{replica.ErrStopped, rpctypes.ErrGRPCStopped},
 		{replica.ErrTimeoutLeaderFail, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 		{replica.ErrTimeout, rpctypes.ErrGRPCTimeout},

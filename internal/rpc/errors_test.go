@@ -29,8 +29,6 @@ var wireRows = []struct {
 	{lease.ErrExists, codes.FailedPrecondition, "etcdserver: lease already exists"},
 	{replica.ErrTooLarge, codes.InvalidArgument, "etcdserver: request is too large"},
 	{replica.ErrTooManyRequests, codes.Unknown, "etcdserver: too many requests"},
-	{replica.ErrNoLeader, codes.Unavailable, "etcdserver: no leader"},
-	{replica.ErrLeaderChanged, codes.Unavailable, "etcdserver: leader changed"},
 	{replica.ErrStopped, codes.Unavailable, "etcdserver: server stopped"},
 	{replica.ErrTimeout, codes.Unavailable, "etcdserver: request timed out"},
 	{replica.ErrTimeoutLeaderFail, codes.Unavailable, "etcdserver: request timed out, possibly due to previous leader failure"},

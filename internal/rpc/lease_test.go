@@ -168,10 +168,10 @@ func TestALeaseIsDeadOnlyWhenTheLeaderSaysSo(t *testing.T) {
 	}
 
 	depose()
-	nobody := func() error { return replica.ErrNoLeader }
+	nobody := func() error { return replica.ErrTimeout }
 	h.replica.onBarrier.Store(&nobody)
 	_, err = h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
-	wantError(t, "nobody leads", err, rpctypes.ErrGRPCNoLeader)
+	wantError(t, "nobody leads", err, rpctypes.ErrGRPCTimeout)
 	other := func() error { return nil }
 	h.replica.onBarrier.Store(&other)
 	_, err = h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keelson-db/keelson/internal/config"
+	"github.com/keelson-db/keelson/internal/invariant"
 	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/raftlog"
@@ -77,16 +78,15 @@ func checkDirectory(disk vfs.FS, dir string) error {
 	if err := disk.MkdirAll(disk.PathJoin(dir, stateDir), 0o700); err != nil {
 		return fmt.Errorf("create the data directory %s: %w%s", dir, err, hint(err))
 	}
-	// A name outlives a loss of power only once the directory that holds it was synced, up to the first one
-	// that was there before us; which that is nobody knows after a crash.
-	for at := dir; ; at = disk.PathDir(at) {
-		if err := syncDirectory(disk, at); err != nil {
-			return fmt.Errorf("create the data directory %s: %w%s", dir, err, hint(err))
-		}
-		if up := disk.PathDir(at); up == at || errors.Is(syncDirectory(disk, up), fs.ErrPermission) {
-			return nil // the top, or a directory of somebody else's, which was there before
-		}
+	if err := syncDirectory(disk, dir); err != nil {
+		return fmt.Errorf("create the data directory %s: %w%s", dir, err, hint(err))
 	}
+	// A name outlives a loss of power only once the directory that holds it was synced, up to the first one
+	// that was there before us. Which that is nobody knows after a crash, so we go to the top, or to one that
+	// is not ours to sync and was there before.
+	for at, up := dir, disk.PathDir(dir); up != at && syncDirectory(disk, up) == nil; at, up = up, disk.PathDir(up) {
+	}
+	return nil
 }
 
 func syncDirectory(disk vfs.FS, dir string) error {
@@ -152,6 +152,9 @@ func (d *data) openLog(c *config.Config, env Env, o raftlog.Options) error {
 
 // found writes the first state of the cluster that the configuration describes.
 func (d *data) found(c *config.Config) error {
+	if err := c.CheckBootstrap(); err != nil {
+		return err
+	}
 	f := state.Founding{Origin: origin}
 	var ids []uint64
 	for name, urls := range c.InitialCluster {
@@ -162,6 +165,7 @@ func (d *data) found(c *config.Config) error {
 			f.Local = member.ID(id)
 		}
 	}
+	invariant.Check(f.Local != 0, "a member that founds a cluster is part of it")
 	f.Cluster = config.ClusterID(ids)
 	return state.Found(d.engine, f)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -105,19 +106,29 @@ func (d *doors) runs(ctx context.Context) (runs []func() error) {
 	return runs
 }
 
-// drain lets requests under way end, for a while, and then ends them.
+// drain lets requests under way end, for a while, and then ends them. It returns at the latest when the
+// patience is over twice: a request that is stuck in a failed disk never ends.
 func (d *doors) drain(patience time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	// Watches never end by themselves: after the patience they are cut, and clients open them elsewhere.
 	stop := context.AfterFunc(ctx, d.grpc.Stop)
 	defer stop()
+	var closing sync.WaitGroup
 	for _, s := range []*http.Server{d.web, d.probes} {
-		if s.Shutdown(ctx) != nil {
-			_ = s.Close() // it took too long: what is left is cut, and there is nobody to tell
-		}
+		closing.Go(func() {
+			if s.Shutdown(ctx) != nil {
+				_ = s.Close() // it took too long: what is left is cut, and there is nobody to tell
+			}
+		})
 	}
-	d.grpc.GracefulStop()
+	closing.Go(d.grpc.GracefulStop)
+	done := make(chan struct{})
+	go func() { closing.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(2 * patience):
+	}
 }
 
 // close closes the sockets of doors that never ran.

@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,6 +23,8 @@ type Env struct {
 	// Seed is random; it must differ from one start to the next.
 	Seed uint64
 	Log  *slog.Logger
+	// Notify tells whoever started the process that the member serves; nil if nobody wants to know.
+	Notify func()
 	// LogWriter is what Log writes to, run by the server so that a blocked output blocks nobody; nil if Log
 	// takes care of itself.
 	LogWriter *config.LogWriter
@@ -46,6 +50,15 @@ func ListenOn(c *config.Config) func(ctx context.Context, network, address strin
 	return lc.Listen
 }
 
+// abandoned reports whether a socket's file was left behind by a process that is gone: nobody answers there.
+func abandoned(ctx context.Context, path string) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
+}
+
 // listen opens the socket that a URL names: host and port, or the path of a unix socket.
 func (e Env) listen(ctx context.Context, u url.URL) (net.Listener, error) {
 	network, address := "tcp", u.Host
@@ -53,6 +66,11 @@ func (e Env) listen(ctx context.Context, u url.URL) (net.Listener, error) {
 		network, address = "unix", u.Host+u.Path
 	}
 	l, err := e.Listen(ctx, network, address)
+	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && abandoned(ctx, address) {
+		if err = os.Remove(address); err == nil {
+			l, err = e.Listen(ctx, network, address)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; stop the process that uses the address or choose another one with --listen-client-urls", u.String(), err)
 	}

@@ -34,6 +34,8 @@ const (
 	drainTime = time.Second
 	// checkpointTime is how long the leases' remaining time may take to be noted.
 	checkpointTime = time.Second
+	// publishPause is the time between two tries to publish this member.
+	publishPause = 500 * time.Millisecond
 	// failTime is how long goroutines may take to end after the storage engine has failed.
 	failTime = time.Second
 )
@@ -154,7 +156,13 @@ func (s *Server) Run(ctx context.Context) error {
 		s.checkpoint(below)
 	}
 	stopBelow()
-	err = errors.Join(waitBelow(engine, s.data.engine), err, s.data.close())
+	if failed := waitBelow(engine, s.data.engine); failed != nil {
+		err = errors.Join(failed, err)
+	}
+	if s.data.engine.Err() == nil {
+		// After a failure something may still be running down there; the end of the process closes.
+		err = errors.Join(err, s.data.close())
+	}
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
 	}
@@ -176,7 +184,9 @@ func (s *Server) serve(ctx, below context.Context) error {
 	}
 	s.log.Info("ready to serve client requests")
 	close(s.ready)
-	notifySystemd(s.log)
+	if s.env.Notify != nil {
+		s.env.Notify()
+	}
 	<-open.Done()
 	if err := context.Cause(below); err != nil {
 		s.log.Error("stopping: a part of the server failed", "error", err.Error())
@@ -265,6 +275,10 @@ func (s *Server) announce(ctx context.Context) bool {
 			return true
 		}
 		s.log.Warn("publish this member: trying again", "error", err.Error())
+		select {
+		case <-ctx.Done():
+		case <-time.After(publishPause):
+		}
 	}
 	return false
 }

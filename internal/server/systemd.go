@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// notifySystemd tells the service manager, where one started us and asked for it, that the member serves.
-func notifySystemd(log *slog.Logger) {
+// NotifySystemd tells the service manager, where one started us and asked for it, that the member serves.
+func NotifySystemd(log *slog.Logger) {
 	socket := os.Getenv("NOTIFY_SOCKET")
 	if socket == "" {
 		return

@@ -48,9 +48,14 @@ func (e *Engine) fail(err error) {
 	if errors.Is(err, pebble.ErrCancelledCompaction) || errors.Is(err, pebble.ErrClosed) {
 		return
 	}
-	hint := "the disk refused a write or a read; check the disk, then start again: acknowledged writes are in the log and nothing is lost"
-	if errors.Is(err, syscall.ENOSPC) {
+	var hint string
+	switch {
+	case pebble.IsCorruptionError(err):
+		hint = "a file is damaged; keep the directory as it is and restore a backup, or start another member in its place"
+	case errors.Is(err, syscall.ENOSPC):
 		hint = "the disk is full; make room, then start again: acknowledged writes are in the log and nothing is lost"
+	default:
+		hint = "the disk refused a write or a read; check the disk, then start again: acknowledged writes are in the log and nothing is lost"
 	}
 	e.failure.set(fmt.Errorf("storage stopped: %w (%s)", err, hint))
 }
@@ -59,6 +64,8 @@ func (e *Engine) fail(err error) {
 func (e *Engine) listener() *pebble.EventListener {
 	l := &pebble.EventListener{
 		BackgroundError: e.fail,
+		// Without this Pebble calls a damaged block fatal and the reader would be parked for good.
+		DataCorruption: func(i pebble.DataCorruptionInfo) { e.fail(i.Details) },
 		FlushEnd: func(i pebble.FlushInfo) {
 			e.stale.Store(true)
 			if i.Err == nil {

@@ -11,7 +11,8 @@ type Stats struct {
 // Stats returns the sizes. It is cheap enough for every request: the figures
 // are taken from Pebble only after a flush or a compaction changed them.
 func (e *Engine) Stats() Stats {
-	fresh := e.stale.Swap(false)
+	// What a fatal error has parked may hold what the figures are read under.
+	fresh := e.Err() == nil && e.stale.Swap(false)
 	var taken Stats
 	if fresh {
 		m := e.db.Metrics()
