@@ -144,6 +144,10 @@ func (p *pair) restart() {
 // TestRandomCommandsAnswerAsTheModel is a few thousand commands, most of them transactions, with restarts,
 // crashes and sweeps between; half of the seeds with a short memory, so that records come from the engine.
 func TestRandomCommandsAnswerAsTheModel(t *testing.T) {
+	groups := 500
+	if testing.Short() {
+		groups = 100
+	}
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -152,7 +156,7 @@ func TestRandomCommandsAnswerAsTheModel(t *testing.T) {
 				o = mvcc.Options{HistoryBytes: 1, HistoryEvents: 1}
 			}
 			p := newPair(t, vfs.NewCrashableMem(), &dice{rng: rand.New(rand.NewPCG(seed, 2))}, o)
-			for i := range 500 {
+			for i := range groups {
 				p.group()
 				p.look()
 				switch p.dice.n(20) {
