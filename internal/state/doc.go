@@ -9,8 +9,9 @@
 //
 // Begin, Apply for each command, Commit. Everything a group changes goes into one batch of the engine
 // together with the index and term of the last entry it came from, so what survives a crash is always the
-// state after some prefix of the log, and recovery is to apply the rest. Nothing is visible to readers
-// before Commit has handed the batch to the engine; then all of it is.
+// state after some prefix of the log, and recovery is to apply the rest. Keys are not visible to readers
+// before Commit has handed the batch to the engine; then all of them are. Leases and members may show a moment
+// earlier, which tells nobody anything that could be taken back: the command is committed.
 //
 // # Verdicts and failures
 //
