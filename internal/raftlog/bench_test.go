@@ -78,6 +78,7 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 	for b.Loop() {
+		l.die(b)
 		if l, err = Open(o); err != nil {
 			b.Fatal(err)
 		}

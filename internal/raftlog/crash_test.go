@@ -102,6 +102,7 @@ func restart(t *testing.T, l *Log, w *workload, o Options) *Log {
 			t.Fatal(err)
 		}
 	}
+	l.die(t)
 	l, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +141,7 @@ func TestAFailureOfAnyOperationIsFinal(t *testing.T) {
 		failures++
 		if err == nil {
 			// Only a spare that could not be written may be shrugged off.
+			l.die(t)
 			w.m.mustReopen(t, Options{FS: mem, Dir: o.Dir, SegmentSize: o.SegmentSize})
 			continue
 		}
@@ -153,6 +155,7 @@ func TestAFailureOfAnyOperationIsFinal(t *testing.T) {
 			w.m.mustReopen(t, after)
 		}
 		o.FS = mem
+		l.die(t)
 		w.m.mustReopen(t, o)
 	}
 	t.Logf("survived %d failures", failures)
@@ -198,8 +201,11 @@ func TestOpenFailsWithTheDiskAndCanBeTriedAgain(t *testing.T) {
 		}
 		mem = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rand.New(rand.NewPCG(6, 6))})
 		o.FS = errorfs.Wrap(mem, errorfs.OnIndex(n))
-		_, err = Open(o)
+		l, err = Open(o)
 		o.FS = mem
+		if err == nil {
+			l.die(t)
+		}
 		w.m.mustReopen(t, o)
 		if err == nil {
 			if n < 10 {

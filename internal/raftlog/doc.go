@@ -19,11 +19,14 @@
 // Entries are contiguous: prefix.Index+1 up to the last. A batch is written only
 // after all before it in an earlier segment is durable. Nothing of a segment is
 // overwritten once it is durable. A failed write or sync is final: what the disk
-// holds is unknown from then on, and every later append returns that error.
+// holds is unknown from then on, and every later append returns that error. Only one
+// Log is open on a directory: its lock is held from Open or Create to Close.
 //
 // # Limits
 //
 // A segment is at most MaxSegmentSize, a batch at most MaxBatchBytes. Recent
 // entries up to Options.CacheBytes stay in memory, older ones are read back from
-// their file. The position of every entry that is not compacted takes 24 bytes.
+// their file. The position of every entry that is not compacted takes 24 bytes. Within
+// one process the lock knows a directory by its path, so two spellings of a path are
+// two directories to it; other processes are kept out whatever the spelling.
 package raftlog

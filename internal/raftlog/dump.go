@@ -1,7 +1,9 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
@@ -30,7 +32,9 @@ type RecordInfo struct {
 // Dump calls fn for every record of a log, in the order of the files, and with
 // KindStop where reading a file ends and why. It opens files for reading only and
 // gets through damaged logs: a segment that cannot be read does not keep it from the
-// next. It does not judge; Open does. An error is fn's or the disk's.
+// next. It does not judge; Open does. It takes no lock, so a log that is in use can be
+// dumped; what is written or forgotten meanwhile may be missing, and where that ends
+// the reading of a file, KindStop says so. An error is fn's or the disk's.
 func Dump(fs vfs.FS, dir string, fn func(RecordInfo) error) error {
 	found, err := list(fs, dir)
 	if err != nil {
@@ -56,6 +60,9 @@ func Dump(fs vfs.FS, dir string, fn func(RecordInfo) error) error {
 func dumpSegment(fs vfs.FS, dir string, number uint64, fn func(RecordInfo) error) error {
 	name := segmentName(number)
 	f, err := fs.Open(fs.PathJoin(dir, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return fn(RecordInfo{File: name, Segment: number, Kind: KindStop, Note: "this segment was forgotten since the files were listed: the log is in use"})
+	}
 	if err != nil {
 		return err
 	}
@@ -78,12 +85,12 @@ func dumpSegment(fs vfs.FS, dir string, number uint64, fn func(RecordInfo) error
 	}
 	r := newRecordReader(f, info.Size(), head.base)
 	for {
-		rec, why, err := r.next()
+		rec, stop, err := r.dumpNext()
 		if err != nil {
 			return err
 		}
-		if why != "" {
-			return r.dumpStop(RecordInfo{File: name, Segment: number, Offset: r.off, Kind: KindStop, Note: why}, fn)
+		if stop != "" {
+			return fn(RecordInfo{File: name, Segment: number, Offset: r.off, Kind: KindStop, Note: stop})
 		}
 		if err := fn(rec.info(name, number)); err != nil {
 			return err
@@ -91,19 +98,47 @@ func dumpSegment(fs vfs.FS, dir string, number uint64, fn func(RecordInfo) error
 	}
 }
 
-// dumpStop reports the end of a segment with what can still be recognised behind it.
-func (r *recordReader) dumpStop(stop RecordInfo, fn func(RecordInfo) error) error {
+// dumpNext returns the next record, or says why reading stops here and what can still
+// be recognised behind this place. A running server may write to the file or make
+// another segment of it meanwhile; that must not look like damage.
+func (r *recordReader) dumpNext() (rec record, stop string, err error) {
+	rec, stop, err = r.next()
+	if stop == "" || err != nil {
+		return rec, stop, err
+	}
 	found, err := r.search(r.off)
 	if err != nil {
-		return err
+		return rec, "", err
+	}
+	damaged := found.synced > r.off
+	if damaged {
+		// What was read of this place may be older than what was found behind it.
+		r.w.forget()
+		if rec, stop, err = r.next(); stop == "" || err != nil {
+			return rec, stop, err
+		}
+	}
+	if recycled, err := r.recycled(); recycled || err != nil {
+		return rec, "the file became another segment while it was read: the log is in use", err
 	}
 	if found.count > 0 {
-		stop.Note += fmt.Sprintf("; %d record headers of this segment follow, the first at offset %d", found.count, found.first)
+		stop += fmt.Sprintf("; %d record headers of this segment follow, the first at offset %d", found.count, found.first)
 	}
-	if found.synced > r.off {
-		stop.Note += ", written after this place was durable: this is damage"
+	if damaged {
+		stop += ", written after this place was durable: this is damage"
 	}
-	return fn(stop)
+	return rec, stop, nil
+}
+
+// recycled says whether the file has another header than when reading began.
+func (r *recordReader) recycled() (bool, error) {
+	w := window{file: r.w.file, size: headerBytes}
+	b, err := w.at(0, headerBytes)
+	if err != nil {
+		return false, err
+	}
+	head, why := parseSegmentHeader(b)
+	return why != "" || head.base != r.base, nil
 }
 
 func (rec *record) info(file string, segment uint64) RecordInfo {

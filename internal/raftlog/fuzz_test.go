@@ -74,6 +74,7 @@ func openAnything(t *testing.T, mem *vfs.MemFS) {
 	if _, err := l.Append(Batch{Entries: []*raftpb.Entry{entry(last+1, 1, "next")}, Sync: true}); err != nil {
 		t.Fatal(err)
 	}
+	l.die(t)
 	if l, err = Open(l.opts); err != nil {
 		t.Fatalf("open again: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 
@@ -85,7 +86,9 @@ type segment struct {
 // Log is a durable raft log. See the package comment for who may call what.
 type Log struct {
 	opts Options
-	tail tail // the appender's own
+	id   uint64
+	lock io.Closer // on the directory, until Close
+	tail tail      // the appender's own
 
 	// files hands the right to create, rename and remove files from one goroutine
 	// to the next: who holds the directory owns it.
@@ -106,6 +109,10 @@ type Log struct {
 	failed  error
 	closed  bool
 }
+
+// ID returns the ID of the log's Origin. A state that was made from this log can
+// remember it and so notice when it is given another.
+func (l *Log) ID() uint64 { return l.id }
 
 // InitialState implements raft.Storage.
 func (l *Log) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
@@ -176,7 +183,8 @@ func (l *Log) retire() {
 }
 
 // Close writes a mark that covers the last batch, so that damage to it is noticed
-// later, and closes the files. Run must have returned and no call be under way.
+// later, closes the files and gives the directory free, after an error too. Run must
+// have returned and no call be under way.
 func (l *Log) Close() error {
 	var err error
 	l.mu.Lock()
@@ -200,6 +208,8 @@ func (l *Log) Close() error {
 			err = errors.Join(err, s.file.Close())
 		}
 	}
+	// The last step: nobody else may write while a file is still open here.
+	err = errors.Join(err, l.lock.Close())
 	if err != nil {
 		return fmt.Errorf("close raft log: %w", err)
 	}
@@ -207,19 +217,34 @@ func (l *Log) Close() error {
 }
 
 // Create makes a new log that starts at origin, and opens it. A crash meanwhile
-// leaves no log or a complete one.
+// leaves no log or a complete one. The directory is made too if it is not there, with
+// the levels above it, and is its owner's alone then.
 func Create(o Options, origin Origin) (*Log, error) {
 	o, err := o.complete()
 	if err != nil {
 		return nil, err
 	}
 	invariant.Check(origin.Term > 0 || origin.Index == 0, "a log that starts behind an entry knows that entry's term")
-	if err := create(o, origin); err != nil {
+	l, err := createAndOpen(o, origin)
+	if err != nil {
 		return nil, fmt.Errorf("create raft log in %s: %w", o.Dir, err)
 	}
-	return Open(o)
+	return l, nil
 }
 
+func createAndOpen(o Options, origin Origin) (*Log, error) {
+	if err := makeDirectory(o.FS, o.Dir); err != nil {
+		return nil, err
+	}
+	return hold(o, func() (*Log, error) {
+		if err := create(o, origin); err != nil {
+			return nil, err
+		}
+		return open(o)
+	})
+}
+
+// create writes the first segment, with the directory locked.
 func create(o Options, origin Origin) error {
 	exists, err := Exists(o.FS, o.Dir)
 	if err != nil {
@@ -227,12 +252,6 @@ func create(o Options, origin Origin) error {
 	}
 	if exists {
 		return ErrExists
-	}
-	if err := o.FS.MkdirAll(o.Dir, 0o755); err != nil {
-		return err
-	}
-	if err := syncDir(o.FS, o.FS.PathDir(o.Dir)); err != nil {
-		return err
 	}
 	d := &directory{opts: o, logID: origin.ID}
 	// The steps of one process that died here leave a temporary file of the same name;

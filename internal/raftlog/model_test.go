@@ -186,6 +186,7 @@ func (m *model) mustReopen(t *testing.T, o Options) *Log {
 	}
 	after := &model{compacted: m.compacted}
 	after.reset(c)
+	l.die(t)
 	if l, err = Open(o); err != nil {
 		t.Fatalf("open again: %v", err)
 	}
@@ -198,6 +199,7 @@ func (m *model) mustReopen(t *testing.T, o Options) *Log {
 	if _, err := l.Append(b); err != nil {
 		t.Fatalf("append after a crash: %v", err)
 	}
+	l.die(t)
 	if mem, ok := o.FS.(*vfs.MemFS); ok {
 		o.FS = mem.CrashClone(vfs.CrashCloneCfg{})
 	}

@@ -11,18 +11,29 @@ import (
 
 // Open reads the log and makes it ready for appends. It cuts what a crash left
 // unfinished at the end and refuses a log that is damaged anywhere else; docs/crash.md
-// says how it tells the two apart. A log that is refused is not changed.
+// says how it tells the two apart. A log that is refused is not changed. From then on
+// until Close nobody else can open it; if somebody has it open, Open returns ErrLocked.
 func Open(o Options) (*Log, error) {
 	o, err := o.complete()
 	if err != nil {
 		return nil, err
 	}
-	l, err := open(o)
+	exists, err := Exists(o.FS, o.Dir)
+	if err == nil && !exists {
+		// Said before the lock is taken, which would leave a file where no log is.
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open raft log in %s: %w", o.Dir, err)
+	}
+	l, err := hold(o, func() (*Log, error) { return open(o) })
 	if err != nil {
 		return nil, fmt.Errorf("open raft log in %s: %w", o.Dir, err)
 	}
 	return l, nil
 }
+
+// open does what Open does, with the directory locked.
 
 func open(o Options) (_ *Log, err error) {
 	found, err := list(o.FS, o.Dir)

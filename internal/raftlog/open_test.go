@@ -41,6 +41,7 @@ func TestOpenWritesAgainWhatMayNotBeDurable(t *testing.T) {
 		}
 		return nil
 	}))
+	l.die(t)
 	if _, err = Open(o); err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +136,7 @@ func TestAnotherLogsSegmentIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		l.die(t)
 	}
 	if err := vfs.Copy(mem, "log0/"+segmentName(2), "log1/"+segmentName(2)); err != nil {
 		t.Fatal(err)
@@ -150,9 +152,11 @@ func TestAnotherLogsSegmentIsRefused(t *testing.T) {
 func TestAnUnknownVersionIsNotCalledDamage(t *testing.T) {
 	mem := vfs.NewMem()
 	o := Options{FS: mem, Dir: "log", SegmentSize: MinSegmentSize}
-	if _, err := Create(o, Origin{Index: 1, Term: 1}); err != nil {
+	l, err := Create(o, Origin{Index: 1, Term: 1})
+	if err != nil {
 		t.Fatal(err)
 	}
+	l.die(t)
 	b, err := mem.UnsafeGetFileDataBuffer("log/" + segmentName(1))
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +200,7 @@ func TestARecordThatFollowsAnotherIsNotRead(t *testing.T) {
 	if _, err := l.tail.seg.file.WriteAt(e.buf, l.tail.off); err != nil {
 		t.Fatal(err)
 	}
+	l.die(t)
 	if l, err = Open(o); err != nil {
 		t.Fatal(err)
 	}

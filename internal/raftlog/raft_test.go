@@ -17,7 +17,11 @@ import (
 func TestRaftRunsOnTheLogAcrossCrashes(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	o := Options{FS: mem, Dir: "log", SegmentSize: MinSegmentSize, CacheBytes: 2000}
-	if _, err := Create(o, Origin{ID: 1, Index: 1, Term: 1}); err != nil {
+	l, err := Create(o, Origin{ID: 1, Index: 1, Term: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	v := &voter{t: t, applied: 1}

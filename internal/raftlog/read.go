@@ -38,11 +38,14 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 	got, err := w.file.ReadAt(w.buf, off)
 	w.buf = w.buf[:got]
 	if err != nil && !errors.Is(err, io.EOF) {
-		w.buf = w.buf[:0]
+		w.forget()
 		return nil, fmt.Errorf("read %d bytes at offset %d: %w", want, off, err)
 	}
 	return w.buf[:min(n, got)], nil
 }
+
+// forget makes the next call read from the file.
+func (w *window) forget() { w.buf = w.buf[:0] }
 
 // record is one record as it stands in a file.
 type record struct {

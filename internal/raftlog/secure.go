@@ -70,6 +70,7 @@ func (r *recovery) log(d *directory) *Log {
 	active := r.segments[len(r.segments)-1].segment
 	l := &Log{
 		opts:    r.opts,
+		id:      r.logID,
 		files:   make(chan *directory, 1),
 		wake:    make(chan struct{}, 1),
 		tail:    tail{seg: active, off: r.end.off, chain: r.end.chain, synced: r.end.off},
