@@ -155,6 +155,10 @@ func (r *Replica) checkLog() error {
 		return fmt.Errorf("the log holds entries %d to %d and the state was applied up to %d: they do not belong together; "+
 			"restore both from the same backup, or remove both and start from another member", first, last, applied.Index)
 	}
+	if term, err := r.log.Term(applied.Index); err != nil || term != applied.Term {
+		return fmt.Errorf("entry %d has term %d in the log and %d in the state (%v): they do not belong together; "+
+			"restore both from the same backup", applied.Index, term, applied.Term, err)
+	}
 	return r.log.SetSnapshot(applied.Index, applied.Term, r.machine.ConfState())
 }
 

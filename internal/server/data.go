@@ -66,6 +66,10 @@ func openData(c *config.Config, env Env) (_ *data, err error) {
 	if d.machine, err = state.Open(d.engine, mvcc.Options{}); err != nil {
 		return nil, fmt.Errorf("open the data directory %s: %w", dir, err)
 	}
+	if d.machine.Log() != d.log.ID() {
+		return nil, fmt.Errorf("open the data directory %s: the raft log %s belongs to another member's state; nothing was changed: "+
+			"put the right one in its place, or name it with --wal-dir", dir, logOptions.Dir)
+	}
 	return d, nil
 }
 
@@ -155,7 +159,7 @@ func (d *data) found(c *config.Config) error {
 	if err := c.CheckBootstrap(); err != nil {
 		return err
 	}
-	f := state.Founding{Origin: origin}
+	f := state.Founding{Origin: origin, Log: d.log.ID()}
 	var ids []uint64
 	for name, urls := range c.InitialCluster {
 		id := config.MemberID(urls, c.InitialClusterToken)

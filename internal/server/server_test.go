@@ -193,3 +193,26 @@ func TestAServerEndsWhenItsDiskFails(t *testing.T) {
 		t.Errorf("the server ended with: %v", err)
 	}
 }
+
+func TestALogOfAnotherMemberIsRefused(t *testing.T) {
+	disks := [2]vfs.FS{vfs.NewMem(), vfs.NewMem()}
+	for _, disk := range disks {
+		r := run(t, disk)
+		if _, err := pb.NewKVClient(r.conn).Put(t.Context(), &pb.PutRequest{Key: []byte("k")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.end(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mixed := disks[0]
+	if err := mixed.RemoveAll("d/" + logDir); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := vfs.Clone(disks[1], mixed, "d/"+logDir, "d/"+logDir); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if _, _, err := openServer(t.Context(), mixed); err == nil || !strings.Contains(err.Error(), "another member") {
+		t.Errorf("opened, or says: %v", err)
+	}
+}

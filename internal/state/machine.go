@@ -23,6 +23,7 @@ type Machine struct {
 	leases  *lease.Table
 	members *member.Table
 	conf    *raftpb.ConfState
+	log     uint64
 	applied atomic.Pointer[Position]
 
 	// The write side, touched by the applying goroutine alone.
@@ -66,6 +67,9 @@ func Open(e *storage.Engine, o mvcc.Options) (*Machine, error) {
 		return nil, fmt.Errorf("read the applied position: it is missing: the state directory is damaged; restore it from a backup or another member")
 	}
 	m.applied.Store(&applied)
+	if m.log, err = readLog(e); err != nil {
+		return nil, err
+	}
 	if m.conf, err = readConfState(e); err != nil {
 		return nil, err
 	}
@@ -99,6 +103,9 @@ func (m *Machine) Leases() *lease.Table { return m.leases }
 
 // Members returns the members.
 func (m *Machine) Members() *member.Table { return m.members }
+
+// Log names the log that feeds this state; another one is not to be applied to it.
+func (m *Machine) Log() uint64 { return m.log }
 
 // ConfState returns who votes. The caller does not change it.
 func (m *Machine) ConfState() *raftpb.ConfState { return m.conf }

@@ -23,6 +23,7 @@ type Position struct {
 // Founding is what a new cluster begins with.
 type Founding struct {
 	Origin  Position // the log's origin: the state is as if everything up to it had been applied
+	Log     uint64   // names the log that feeds the state
 	Cluster uint64
 	Local   member.ID
 	Members []member.Member
@@ -43,6 +44,7 @@ func Found(e *storage.Engine, f Founding) error {
 	defer b.Close()
 	b.Set(storage.MetaKey(nil, storage.MetaFormat), []byte{format})
 	writeApplied(b, f.Origin)
+	b.Set(storage.MetaKey(nil, storage.MetaLog), binary.BigEndian.AppendUint64(nil, f.Log))
 	conf := new(raftpb.ConfState)
 	for _, m := range f.Members {
 		if m.Learner {
@@ -96,6 +98,17 @@ func readApplied(get func(key, dst []byte) ([]byte, bool, error)) (Position, boo
 		return Position{}, false, nil
 	}
 	return Position{Index: binary.BigEndian.Uint64(row[:8]), Term: binary.BigEndian.Uint64(row[8:])}, true, nil
+}
+
+func readLog(e *storage.Engine) (uint64, error) {
+	row, ok, err := e.Get(storage.MetaKey(nil, storage.MetaLog), nil)
+	if err != nil {
+		return 0, fmt.Errorf("read the log's name: %w", err)
+	}
+	if !ok || len(row) != 8 {
+		return 0, fmt.Errorf("read the log's name: it is missing: the state directory is damaged; restore it from a backup or another member")
+	}
+	return binary.BigEndian.Uint64(row), nil
 }
 
 func readConfState(e *storage.Engine) (*raftpb.ConfState, error) {

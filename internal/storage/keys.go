@@ -31,6 +31,7 @@ const (
 	MetaCompact   = "compact"   // newest compaction that was asked for
 	MetaCompacted = "compacted" // revision up to which it was carried out
 	MetaCluster   = "cluster"   // identity of the cluster
+	MetaLog       = "log"       // name of the raft log that feeds the state
 	MetaAlarms    = "alarms"    // active alarms
 )
 
