@@ -139,7 +139,7 @@ func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *
 			return err
 		}
 		begun := time.Now()
-		out.head.RaftTerm = w.Term()
+		out.setTerm(w.Term())
 		if err := out.send(w.Store, turn); err != nil {
 			return err
 		}

@@ -24,14 +24,33 @@ const tagReason = 6<<3 | 2
 // message, so only the few fields before them are written. It is reused for all responses of a stream.
 type watchEncoder struct {
 	head   pb.ResponseHeader
+	header []byte // head in its wire form, which many responses in a row share; empty when it is out of date
 	resp   *watch.Response
 	frames [][]byte // of its events
 	sent   int      // how many of them are in messages already
 }
 
+// setTerm says in which term the next responses are sent.
+func (e *watchEncoder) setTerm(term uint64) {
+	if e.head.RaftTerm != term {
+		e.head.RaftTerm, e.header = term, e.header[:0]
+	}
+}
+
+// take begins with a response that has no events yet.
+func (e *watchEncoder) take(r *watch.Response) {
+	e.resp = r
+	if rev := int64(r.Rev); e.head.Revision != rev {
+		e.head.Revision, e.header = rev, e.header[:0]
+	}
+	if len(e.header) == 0 {
+		e.header = appendHeaderField(e.header, &e.head)
+	}
+}
+
 // load takes the response and its events' encoded forms.
 func (e *watchEncoder) load(store *mvcc.Store, r *watch.Response) error {
-	e.resp, e.head.Revision = r, int64(r.Rev)
+	e.take(r)
 	clear(e.frames) // what a slow send before left is of no use to anybody
 	e.frames, e.sent = e.frames[:0], 0
 	for _, ev := range r.Events {
@@ -158,7 +177,7 @@ func (e *watchEncoder) pieces(frames [][]byte, size, shared int, fragment bool) 
 // fieldsSize is the size of everything before the events.
 func (e *watchEncoder) fieldsSize(fragment bool) int {
 	r := e.resp
-	n := sizeHeaderField(&e.head) + sizeInt(uint64(r.ID)) + sizeBool(r.Created) + sizeBool(r.Canceled) +
+	n := len(e.header) + sizeInt(uint64(r.ID)) + sizeBool(r.Created) + sizeBool(r.Canceled) +
 		sizeInt(uint64(r.CompactRev)) + sizeBool(fragment)
 	if r.Reason != "" {
 		n += sizeLen(len(r.Reason))
@@ -169,7 +188,7 @@ func (e *watchEncoder) fieldsSize(fragment bool) int {
 // appendFields writes everything before the events.
 func (e *watchEncoder) appendFields(b []byte, fragment bool) []byte {
 	r := e.resp
-	b = appendHeaderField(b, &e.head)
+	b = append(b, e.header...)
 	b = appendInt(b, tag2Varint, uint64(r.ID))
 	b = appendBool(b, tag3Varint, r.Created)
 	b = appendBool(b, tag4Varint, r.Canceled)

@@ -66,9 +66,10 @@ func TestWatchResponsesReadBackAsTheyWere(t *testing.T) {
 		{name: "larger than the limit but not divisible", resp: watch.Response{ID: 1, Rev: 9}, sizes: []int{5000, 60000, 5000}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := watchEncoder{resp: &c.resp}
-			e.head.ClusterId, e.head.MemberId, e.head.RaftTerm = head.ClusterId, head.MemberId, head.RaftTerm
-			e.head.Revision = int64(c.resp.Rev)
+			var e watchEncoder
+			e.head.ClusterId, e.head.MemberId = head.ClusterId, head.MemberId
+			e.setTerm(head.RaftTerm)
+			e.take(&c.resp)
 			want := &pb.WatchResponse{
 				Header:  &pb.ResponseHeader{ClusterId: head.ClusterId, MemberId: head.MemberId, RaftTerm: head.RaftTerm, Revision: int64(c.resp.Rev)},
 				WatchId: c.resp.ID, Created: c.resp.Created, Canceled: c.resp.Canceled,
@@ -101,7 +102,8 @@ func TestFragmentsHoldEveryEventOnceAndStayBelowTheLimit(t *testing.T) {
 		{"huge between small", []int{10, 5000, 10, 10}, 1000, []int{1, 1, 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := watchEncoder{resp: &watch.Response{ID: 4, Rev: mvcc.Rev(2), Fragment: true}}
+			var e watchEncoder
+			e.take(&watch.Response{ID: 4, Rev: mvcc.Rev(2), Fragment: true})
 			var want []*mvccpb.Event
 			for i, n := range c.sizes {
 				f, ev := frameOf(t, int64(i+2), n)
@@ -130,5 +132,23 @@ func TestFragmentsHoldEveryEventOnceAndStayBelowTheLimit(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestHeadersFollowTheRevisionAndTheTerm(t *testing.T) {
+	var e watchEncoder
+	e.head.ClusterId = 7
+	for i, c := range []struct {
+		rev  mvcc.Rev
+		term uint64
+	}{{5, 1}, {5, 1}, {6, 1}, {6, 2}, {5, 2}, {0, 2}, {0, 2}} {
+		e.setTerm(c.term)
+		r := &watch.Response{ID: 3, Rev: c.rev, Created: true}
+		e.take(r)
+		e.frames, e.sent = nil, 0
+		want := &pb.ResponseHeader{ClusterId: 7, Revision: int64(c.rev), RaftTerm: c.term}
+		if got := decode(t, &e, 1000); len(got) != 1 || !proto.Equal(got[0].Header, want) {
+			t.Errorf("response %d says %v, want the header %v", i, got, want)
+		}
 	}
 }
