@@ -28,6 +28,11 @@ const (
 	// filterBitsPerKey sizes the bloom filters: about one false answer in a
 	// hundred.
 	filterBitsPerKey = 10
+	// l0Compaction is the number of sublevels, one per flush of scattered keys,
+	// at which they are merged into the level below. Merging more at once
+	// rewrites that level less often, which is most of what a write costs later;
+	// a read of a record that lies deeper asks more filters.
+	l0Compaction = 8
 	// l0StopWrites is the number of sublevels at which commits wait for
 	// compaction.
 	l0StopWrites = 32
@@ -80,7 +85,7 @@ func (o Options) pebbleOptions(e *Engine) *pebble.Options {
 		CacheSize:                   o.CacheBytes,
 		MemTableSize:                uint64(o.MemTableBytes),
 		MemTableStopWritesThreshold: maxMemTables,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       l0Compaction,
 		L0StopWritesThreshold:       l0StopWrites,
 		MaxOpenFiles:                maxOpenFiles,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, maxCompactions },
