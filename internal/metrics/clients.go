@@ -60,15 +60,19 @@ type versionCounters struct {
 }
 
 func (v *versionCounters) counter(version string) *Counter {
+	version = label(version)
 	if m := v.known.Load(); m != nil {
 		if c := (*m)[version]; c != nil {
 			return c
 		}
+		if c := (*m)[otherClientVersion]; c != nil {
+			return c // there is no room for another
+		}
 	}
-	return v.add(label(version))
+	return v.add(version)
 }
 
-// add finds or makes the counter of a version that is already fit to be a label.
+// add finds or makes the counter of a version that is fit to be a label.
 func (v *versionCounters) add(version string) *Counter {
 	v.grow.Lock()
 	defer v.grow.Unlock()
