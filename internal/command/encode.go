@@ -3,6 +3,7 @@ package command
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -19,6 +20,9 @@ const MaxEntryBytes = 1 << 20
 // headBytes is what stands between a command's size and its body.
 const headBytes = 8 + 1
 
+// putOverhead is the most that a put's encoding has beside its key and value.
+const putOverhead = binary.MaxVarintLen32 + headBytes + 3*(1+binary.MaxVarintLen64) + 3*2
+
 // AppendEncoded appends one command to b in the form an entry holds it, size first.
 func AppendEncoded(b []byte, c Command) ([]byte, error) {
 	kind, err := kindOf(c.Op)
@@ -28,6 +32,9 @@ func AppendEncoded(b []byte, c Command) ([]byte, error) {
 	// The size stands in front and is known only after the body is written: leave room for the longest
 	// form and close the gap, which for the usual small request is a short copy.
 	start := len(b)
+	if put, ok := c.Op.(*pb.PutRequest); ok {
+		b = slices.Grow(b, putOverhead+len(put.Key)+len(put.Value)) // one allocation for the usual command
+	}
 	b = append(b, make([]byte, binary.MaxVarintLen32)...)
 	b = binary.BigEndian.AppendUint64(b, c.ID)
 	b = append(b, byte(kind))
