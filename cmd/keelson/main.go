@@ -43,6 +43,9 @@ func serve(name string, args []string) int {
 		return 0
 	case err != nil:
 		fmt.Fprintln(os.Stderr, err)
+		if _, usage := errors.AsType[*config.UsageError](err); usage {
+			fmt.Fprintf(os.Stderr, "Run %s --help for all flags.\n", name)
+		}
 		return config.ExitCode(err)
 	}
 	log, writer, err := config.NewLogger(c, os.Stderr)

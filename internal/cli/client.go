@@ -142,7 +142,8 @@ func (x *connection) unreachable() error {
 	var reasons []string
 	for _, e := range x.endpoints {
 		network, addr := address(e)
-		c, err := net.DialTimeout(network, addr, dialTimeout)
+		// Its time limit is its own: it is asked after the caller's has passed, too.
+		c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(context.Background(), network, addr)
 		if err == nil {
 			_ = c.Close()
 			return nil

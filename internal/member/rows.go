@@ -26,15 +26,15 @@ func parseIdentity(row []byte) (cluster uint64, local ID, ok bool) {
 }
 
 func save(b *storage.Batch, m Member) {
-	b.Set(storage.MemberKey(nil, uint64(m.ID)), appendRow(nil, m))
+	b.Set(storage.MemberKey(nil, uint64(m.ID)), encodeRow(m))
 }
 
-func appendRow(b []byte, m Member) []byte {
+func encodeRow(m Member) []byte {
 	learner := byte(0)
 	if m.Learner {
 		learner = 1
 	}
-	b = append(b, rowFormat, learner)
+	b := []byte{rowFormat, learner}
 	b = appendText(b, m.Name)
 	b = appendTexts(b, m.PeerURLs)
 	return appendTexts(b, m.ClientURLs)

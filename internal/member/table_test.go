@@ -81,7 +81,7 @@ func TestDamagedRowsAreRefused(t *testing.T) {
 	}
 	identity := appendIdentity(nil, 5, 9)
 	set(storage.MetaKey(nil, storage.MetaCluster), identity)
-	row := appendRow(nil, Member{ID: 9, Name: "name", PeerURLs: []string{"http://a", ""}, ClientURLs: []string{"u"}})
+	row := encodeRow(Member{ID: 9, Name: "name", PeerURLs: []string{"http://a", ""}, ClientURLs: []string{"u"}})
 	key := storage.MemberKey(nil, 9)
 	for n := range row {
 		set(key, row[:n])
@@ -139,13 +139,13 @@ func TestWhatWasPublishedIsTheTables(t *testing.T) {
 func FuzzRow(f *testing.F) {
 	f.Add([]byte{1, 0, 1, 'a', 0, 1, 2, 'x', 'y'})
 	f.Add([]byte{1, 1, 0, 0xff, 0xff, 3})
-	f.Add(appendRow(nil, Member{Name: "n", PeerURLs: []string{"", "u"}, ClientURLs: []string{"v"}, Learner: true}))
+	f.Add(encodeRow(Member{Name: "n", PeerURLs: []string{"", "u"}, ClientURLs: []string{"v"}, Learner: true}))
 	f.Fuzz(func(t *testing.T, row []byte) {
 		m, ok := parseRow(1, row)
 		if !ok {
 			return
 		}
-		again, ok := parseRow(1, appendRow(nil, m))
+		again, ok := parseRow(1, encodeRow(m))
 		if m.ID != 1 || !ok || !reflect.DeepEqual(again, m) {
 			t.Fatalf("%+v came back as %+v, %v", m, again, ok)
 		}

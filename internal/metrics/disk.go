@@ -32,16 +32,16 @@ type Disk struct {
 
 func newDisk(b *builder) *Disk {
 	d := &Disk{
-		WALFsync:        b.histogram("etcd_disk_wal_fsync_duration_seconds", "Time of one sync of the raft log.", exponential(0.001, 2, 14)),
-		WALWrite:        b.histogram("etcd_disk_wal_write_duration_seconds", "Time of one write to the raft log, without the sync.", exponential(0.001, 2, 14)),
+		WALFsync:        b.histogram("etcd_disk_wal_fsync_duration_seconds", "Time of one sync of the raft log.", exponential(0.001, 14)),
+		WALWrite:        b.histogram("etcd_disk_wal_write_duration_seconds", "Time of one write to the raft log, without the sync.", exponential(0.001, 14)),
 		WALWriteBytes:   b.hotGauge("etcd_disk_wal_write_bytes_total", "Bytes written to the raft log."),
-		BackendCommit:   b.histogram("etcd_disk_backend_commit_duration_seconds", "Time of one commit to the storage engine.", exponential(0.001, 2, 14)),
-		BackendDefrag:   b.histogram("etcd_disk_backend_defrag_duration_seconds", "Time of one defragmentation.", exponential(.1, 2, 13)),
-		BackendSnapshot: b.histogram("etcd_disk_backend_snapshot_duration_seconds", "Time to stream one snapshot of the database.", exponential(.01, 2, 17)),
+		BackendCommit:   b.histogram("etcd_disk_backend_commit_duration_seconds", "Time of one commit to the storage engine.", exponential(0.001, 14)),
+		BackendDefrag:   b.histogram("etcd_disk_backend_defrag_duration_seconds", "Time of one defragmentation.", exponential(.1, 13)),
+		BackendSnapshot: b.histogram("etcd_disk_backend_snapshot_duration_seconds", "Time to stream one snapshot of the database.", exponential(.01, 17)),
 		DefragInflight:  b.gauge("etcd_disk_defrag_inflight", "1 while a defragmentation runs."),
-		SnapDBFsync:     b.histogram("etcd_snap_db_fsync_duration_seconds", "Time to sync a received database snapshot.", exponential(0.001, 2, 14)),
-		SnapDBSave:      b.histogram("etcd_snap_db_save_total_duration_seconds", "Time to save a received database snapshot.", exponential(0.1, 2, 10)),
-		SnapFsync:       b.histogram("etcd_snap_fsync_duration_seconds", "Time to sync a raft snapshot record.", exponential(0.001, 2, 14)),
+		SnapDBFsync:     b.histogram("etcd_snap_db_fsync_duration_seconds", "Time to sync a received database snapshot.", exponential(0.001, 14)),
+		SnapDBSave:      b.histogram("etcd_snap_db_save_total_duration_seconds", "Time to save a received database snapshot.", exponential(0.1, 10)),
+		SnapFsync:       b.histogram("etcd_snap_fsync_duration_seconds", "Time to sync a raft snapshot record.", exponential(0.001, 14)),
 	}
 	for _, name := range []string{
 		"etcd_debugging_disk_backend_commit_rebalance_duration_seconds",
@@ -50,7 +50,7 @@ func newDisk(b *builder) *Disk {
 		"etcd_debugging_snap_save_marshalling_duration_seconds",
 		"etcd_debugging_snap_save_total_duration_seconds",
 	} {
-		b.histogram(name, "A phase that this storage engine does not have; always empty.", exponential(0.001, 2, 14))
+		b.histogram(name, "A phase that this storage engine does not have; always empty.", exponential(0.001, 14))
 	}
 	return d
 }

@@ -22,6 +22,6 @@ func newLease(b *builder) *Lease {
 		Revoked: b.counter("etcd_debugging_lease_revoked_total", "Leases revoked."),
 		Renewed: b.hotCounter("etcd_debugging_lease_renewed_total", "Lease renewals answered by the leader."),
 		Expired: b.counter("etcd_debugging_server_lease_expired_total", "Leases whose time had passed."),
-		TTL:     b.histogram("etcd_debugging_lease_ttl_total", "Time to live of granted leases in seconds.", exponential(1, 2, 24)),
+		TTL:     b.histogram("etcd_debugging_lease_ttl_total", "Time to live of granted leases in seconds.", exponential(1, 24)),
 	}
 }

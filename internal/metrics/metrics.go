@@ -104,7 +104,7 @@ func (b *builder) histogramVec(name, help string, buckets []float64, labels ...s
 		prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels))
 }
 
-// exponential is n bucket bounds, the first at start, each factor times the one before.
-func exponential(start, factor float64, n int) []float64 {
-	return prometheus.ExponentialBuckets(start, factor, n)
+// exponential is n bucket bounds, the first at start, each twice the one before.
+func exponential(start float64, n int) []float64 {
+	return prometheus.ExponentialBuckets(start, 2, n)
 }

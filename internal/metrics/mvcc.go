@@ -32,12 +32,12 @@ func newMVCC(b *builder) *MVCC {
 		Ranges:               b.hotCounter("etcd_mvcc_range_total", "Ranges."),
 		Txns:                 b.hotCounter("etcd_mvcc_txn_total", "Transactions."),
 		PutBytes:             b.hotGauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Bytes of all keys and values put."),
-		HashDuration:         b.histogram("etcd_mvcc_hash_duration_seconds", "Time to hash the whole key space.", exponential(.01, 2, 15)),
-		HashRevDuration:      b.histogram("etcd_mvcc_hash_rev_duration_seconds", "Time to hash the key space up to a revision.", exponential(.01, 2, 15)),
+		HashDuration:         b.histogram("etcd_mvcc_hash_duration_seconds", "Time to hash the whole key space.", exponential(.01, 15)),
+		HashRevDuration:      b.histogram("etcd_mvcc_hash_rev_duration_seconds", "Time to hash the key space up to a revision.", exponential(.01, 15)),
 		CompactedKeys:        b.hotCounter("etcd_debugging_mvcc_db_compaction_keys_total", "Old versions removed by compactions."),
 		LastCompaction:       b.gauge("etcd_debugging_mvcc_db_compaction_last", "Unix time of the last compaction."),
-		CompactionPause:      b.histogram("etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds", "Time a step of a compaction held up writes.", exponential(1, 2, 13)),
-		CompactionTotal:      b.histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "Time of one whole compaction.", exponential(100, 2, 14)),
-		IndexCompactionPause: b.histogram("etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds", "Time a compaction held up the index.", exponential(0.5, 2, 14)),
+		CompactionPause:      b.histogram("etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds", "Time a step of a compaction held up writes.", exponential(1, 13)),
+		CompactionTotal:      b.histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "Time of one whole compaction.", exponential(100, 14)),
+		IndexCompactionPause: b.histogram("etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds", "Time a compaction held up the index.", exponential(0.5, 14)),
 	}
 }

@@ -53,7 +53,7 @@ func newNetwork(b *builder) *Network {
 		PeerSentFailures:     b.counterVec("etcd_network_peer_sent_failures_total", "Messages to peers that were lost.", "To"),
 		PeerReceivedFailures: b.counterVec("etcd_network_peer_received_failures_total", "Messages from peers that could not be taken in.", "From"),
 		PeerRoundTrip: b.histogramVec("etcd_network_peer_round_trip_time_seconds",
-			"Time of one round trip to a peer.", exponential(0.0001, 2, 16), "To"),
+			"Time of one round trip to a peer.", exponential(0.0001, 16), "To"),
 		ActivePeers:       b.gaugeVec("etcd_network_active_peers", "Peers that are connected.", "Local", "Remote"),
 		DisconnectedPeers: b.counterVec("etcd_network_disconnected_peers_total", "Lost connections to peers.", "Local", "Remote"),
 		KnownPeers:        b.gaugeVec("etcd_network_known_peers", "Peers in the member list.", "Local", "Remote"),
@@ -67,6 +67,6 @@ func newSnapshotTransfer(b *builder, prefix, peer string) SnapshotTransfer {
 		Success:  b.counterVec(prefix+"success", "Snapshot transfers that succeeded.", peer),
 		Failures: b.counterVec(prefix+"failures", "Snapshot transfers that failed.", peer),
 		Inflight: b.gaugeVec(prefix+"inflights_total", "Snapshot transfers that run now.", peer),
-		Duration: b.histogramVec(prefix+"total_duration_seconds", "Time of a whole snapshot transfer.", exponential(0.1, 2, 10), peer),
+		Duration: b.histogramVec(prefix+"total_duration_seconds", "Time of a whole snapshot transfer.", exponential(0.1, 10), peer),
 	}
 }

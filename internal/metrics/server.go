@@ -80,11 +80,11 @@ func newServer(b *builder) *Server {
 		clusterVersion: b.gaugeVec("etcd_cluster_version", "The version the whole cluster has agreed on.", "cluster_version"),
 	}
 	s.ApplyDuration = b.histogramVec("etcd_server_apply_duration_seconds",
-		"Time to apply one request to the state.", exponential(0.0001, 2, 20), "version", "op", "success")
+		"Time to apply one request to the state.", exponential(0.0001, 20), "version", "op", "success")
 	s.RangeDuration = b.histogramVec("etcd_server_range_duration_seconds",
-		"Time of one range on the state.", exponential(0.0001, 2, 20), "success")
+		"Time of one range on the state.", exponential(0.0001, 20), "success")
 	s.RequestDuration = b.histogramVec("etcd_server_request_duration_seconds",
-		"Time of one request through the replica.", exponential(0.001, 2, 14), "type", "success")
+		"Time of one request through the replica.", exponential(0.001, 14), "type", "success")
 	s.goVersion.WithLabelValues(runtime.Version()).Set(1)
 	return s
 }

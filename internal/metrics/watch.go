@@ -19,7 +19,7 @@ type Watch struct {
 
 func newWatch(b *builder) *Watch {
 	loop := func(part, help string) prometheus.Histogram {
-		return b.histogram("etcd_debugging_server_watch_send_loop_"+part+"_seconds", help, exponential(0.001, 2, 14))
+		return b.histogram("etcd_debugging_server_watch_send_loop_"+part+"_seconds", help, exponential(0.001, 14))
 	}
 	return &Watch{
 		Events:                 b.hotCounter("etcd_debugging_mvcc_events_total", "Events sent to watchers."),

@@ -16,7 +16,6 @@ type sweeper struct {
 	target  Rev           // compact revision of this pass
 	next    Pos           // first row not yet looked at
 	waiting []*generation // older generations that may still have readers
-	row     []byte
 
 	swept atomic.Int64 // finished compact revision
 

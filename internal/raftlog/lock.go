@@ -51,7 +51,7 @@ func lockDir(disk vfs.FS, dir string) (io.Closer, error) {
 	path := new(fs.PathError)
 	taken := errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES)
 	if taken && !errors.As(err, &path) || err.Error() == lockedHere {
-		return nil, fmt.Errorf("%w (%v)", ErrLocked, err)
+		return nil, fmt.Errorf("%w (%w)", ErrLocked, err)
 	}
 	return nil, fmt.Errorf("lock the directory: %w", err)
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 	"unicode/utf8"
@@ -133,7 +134,7 @@ func (g *gate) serve(raw grpc.ServerStream, m *metrics.Method, f func(grpc.Serve
 	ctx, leave := g.streams.enter(ctx)
 	defer leave()
 	err = f(&countedStream{ServerStream: raw, ctx: ctx, m: m})
-	if context.Cause(ctx) == rpctypes.ErrGRPCNoLeader {
+	if errors.Is(context.Cause(ctx), rpctypes.ErrGRPCNoLeader) {
 		return rpctypes.ErrGRPCNoLeader
 	}
 	return err

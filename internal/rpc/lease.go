@@ -156,7 +156,7 @@ func (s *leaseServer) catchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaseWait, errLeaseWait)
 	defer cancel()
 	err := s.replica.Barrier(ctx)
-	if err != nil && context.Cause(ctx) == errLeaseWait {
+	if err != nil && errors.Is(context.Cause(ctx), errLeaseWait) {
 		return errLeaseWait
 	}
 	return err

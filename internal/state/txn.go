@@ -2,7 +2,7 @@ package state
 
 import (
 	"context"
-	"fmt"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -131,7 +131,7 @@ func (m *Machine) walk(tx *mvcc.Tx, p path) (*pb.TxnResponse, error) {
 // by now, but a failure of this member. The text keeps the cause; the chain does not, so that no verdict
 // inside can be taken for the transaction's.
 func final(err error) error {
-	return fmt.Errorf("carry out a transaction that was found valid: %s", err)
+	return errors.New("carry out a transaction that was found valid: " + err.Error())
 }
 
 func txRange(tx *mvcc.Tx, r *pb.RangeRequest) (*pb.RangeResponse, error) {

@@ -31,7 +31,7 @@ func lockDir(fsys vfs.FS, dir string) (*pebble.Lock, error) {
 	var path *fs.PathError
 	conflict := !errors.As(err, &path) && (errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES))
 	if conflict || err.Error() == heldHere {
-		return nil, fmt.Errorf("%w (%v)", ErrLocked, err)
+		return nil, fmt.Errorf("%w (%w)", ErrLocked, err)
 	}
 	return nil, err
 }
