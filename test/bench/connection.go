@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"time"
@@ -61,7 +62,7 @@ type event struct {
 
 // dial connects and exchanges settings. The deadline bounds the handshake alone.
 func dial(address string, deadline time.Time) (*connection, error) {
-	socket, err := net.DialTimeout("tcp", address, time.Until(deadline))
+	socket, err := (&net.Dialer{Deadline: deadline}).DialContext(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}

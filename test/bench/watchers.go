@@ -213,7 +213,7 @@ func gather(s *server, streams, perStream int, key, end []byte) (*crowd, error) 
 		}
 		c.streams = append(c.streams, w)
 		c.group.Go(func() {
-			if err := w.receive(); err != nil && !c.closing.Load() {
+			if err := w.receive(); !c.closing.Load() {
 				c.failed <- err
 			}
 		})

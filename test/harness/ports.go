@@ -25,7 +25,7 @@ func FreeAddr(t testing.TB) string {
 	for range lastPort - firstPort {
 		port := firstPort + (start+portCursor.Add(1))%(lastPort-firstPort)
 		addr := net.JoinHostPort("127.0.0.1", strconv.FormatInt(port, 10))
-		l, err := net.Listen("tcp", addr)
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
 		if err != nil {
 			continue
 		}

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,8 @@ func startProc(s procSpec) (*Proc, error) {
 	if p.Err == nil {
 		p.Err = new(Transcript)
 	}
-	p.cmd = exec.Command(s.path, s.args...)
+	// No context ends it: a test ends its processes itself, in the way that it tests.
+	p.cmd = exec.CommandContext(context.Background(), s.path, s.args...)
 	p.cmd.Env = s.env
 	p.cmd.Dir = s.dir
 	p.cmd.Stdout, p.cmd.Stderr = p.Out, p.Err

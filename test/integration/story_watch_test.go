@@ -62,11 +62,6 @@ func (w *watchStream) create(t *testing.T, r *pb.WatchCreateRequest) {
 	w.send(t, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: r}})
 }
 
-func (w *watchStream) progress(t *testing.T) {
-	t.Helper()
-	w.send(t, &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
-}
-
 func (w *watchStream) send(t *testing.T, r *pb.WatchRequest) {
 	t.Helper()
 	if err := w.stream.Send(r); err != nil {
