@@ -10,15 +10,13 @@ import (
 // Since returns the events with after < revision <= upTo in order, whole
 // revisions only and roughly at most max of them, appended to buf. upTo is the
 // current revision when nothing was left out. Recent events come from the
-// ring and are shared; older ones are read from the engine. The error is
-// ErrCompacted if the first wanted revision is no longer kept.
+// ring and are shared, also those that a compaction has overtaken meanwhile:
+// who follows closely misses nothing. Older ones are read from the engine. The
+// error is ErrCompacted if the first wanted revision is no longer kept.
 func (s *Store) Since(after Rev, max int, buf []*Event) (events []*Event, upTo Rev, err error) {
 	g := s.enter() // the rows must not be removed while they are read
 	defer g.leave()
 	p := s.pub.Load()
-	if after+1 < p.compact {
-		return buf, after, ErrCompacted
-	}
 	if after >= p.rev {
 		return buf, p.rev, nil
 	}
@@ -43,6 +41,9 @@ func (s *Store) Since(after Rev, max int, buf []*Event) (events []*Event, upTo R
 			return true
 		})
 		return events, upTo, nil
+	}
+	if after+1 < p.compact {
+		return buf, after, ErrCompacted
 	}
 	var bad error
 	err = s.eachRevision(after, p.rev, func(at Pos, row storage.Revision) bool {
