@@ -104,7 +104,7 @@ func New(o Options) (*Replica, error) {
 		ID:                        r.id,
 		ElectionTick:              int(o.Election / o.Heartbeat),
 		HeartbeatTick:             1,
-		Storage:                   startLog{o.Log, o.Machine.Applied().Index},
+		Storage:                   o.Log,
 		Applied:                   o.Machine.Applied().Index,
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             maxMessageBytes,
@@ -124,23 +124,8 @@ func New(o Options) (*Replica, error) {
 	return r, nil
 }
 
-// startLog is the log as raft reads it at the start: everything that was applied is committed, which the log
-// itself may not have noted before a crash.
-type startLog struct {
-	*raftlog.Log
-	applied uint64
-}
-
-// InitialState implements raft.Storage.
-func (l startLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
-	hard, conf, err := l.Log.InitialState()
-	if err == nil && hard.GetCommit() < l.applied {
-		hard.Commit = new(l.applied)
-	}
-	return hard, conf, err
-}
-
-// checkLog makes sure that the log continues the state, and tells it who votes.
+// checkLog makes sure that the log continues the state, and tells it who votes and what was applied, which
+// is committed even where the log could not note that before a crash.
 func (r *Replica) checkLog() error {
 	applied := r.machine.Applied()
 	first, err := r.log.FirstIndex()

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/keelson-db/keelson/internal/lease"
 )
 
 func wantHeader(t *testing.T, what string, got *pb.ResponseHeader, rev int64) {
@@ -126,7 +128,7 @@ func TestRefusedRequestsNeverReachTheLog(t *testing.T) {
 	wantError(t, "range", err, rpctypes.ErrGRPCEmptyKey)
 	_, err = h.kv.Txn(ctx, &pb.TxnRequest{Success: ops(opPut("a"), opPut("a"))})
 	wantError(t, "txn", err, rpctypes.ErrGRPCDuplicateKey)
-	_, err = h.lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: maxLeaseSeconds + 1})
+	_, err = h.lease.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: lease.MaxTTL + 1})
 	wantError(t, "grant", err, rpctypes.ErrGRPCLeaseTTLTooLarge)
 	if n := h.replica.proposals.Load() + h.replica.barriers.Load(); n != 0 {
 		t.Errorf("%d of them went further", n)

@@ -19,8 +19,6 @@ import (
 )
 
 const (
-	// maxLeaseSeconds is the longest time to live that can be asked for, in seconds.
-	maxLeaseSeconds = 9_000_000_000
 	// leaseIDTries is how many lease IDs are drawn before giving up; a second one is needed about as often
 	// as a random number of 63 bits hits one of the leases there are.
 	leaseIDTries = 10
@@ -53,7 +51,7 @@ func minLeaseSeconds(election time.Duration) int64 {
 }
 
 func (s *leaseServer) grant(ctx context.Context, r *pb.LeaseGrantRequest) (any, error) {
-	if r.TTL > maxLeaseSeconds {
+	if r.TTL > lease.MaxTTL {
 		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
 	}
 	r.TTL = max(r.TTL, s.minSeconds)

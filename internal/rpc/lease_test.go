@@ -36,7 +36,7 @@ func TestLeasesLiveAtLeastAnElectionAndAHalf(t *testing.T) {
 		}
 	}
 	h := newHouse(t, nil)
-	for i, tc := range [][2]int64{{0, 2}, {-5, 2}, {1, 2}, {2, 2}, {3, 3}, {maxLeaseSeconds, maxLeaseSeconds}} {
+	for i, tc := range [][2]int64{{0, 2}, {-5, 2}, {1, 2}, {2, 2}, {3, 3}, {lease.MaxTTL, lease.MaxTTL}} {
 		if got := h.grant(t, int64(i+1), tc[0]).TTL; got != tc[1] {
 			t.Errorf("asked for %d s, got %d s, want %d s", tc[0], got, tc[1])
 		}
