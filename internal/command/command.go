@@ -20,7 +20,25 @@ const (
 	RevokeLeases    Kind = 6 // *LeaseRevoke
 	CheckpointLease Kind = 7 // *LeaseCheckpoint
 	PublishMember   Kind = 8 // *MemberPublish
+
+	EnableAuth       Kind = 9  // *AuthEnable
+	DisableAuth      Kind = 10 // *pb.AuthDisableRequest
+	AddUser          Kind = 11 // *pb.AuthUserAddRequest, its password hashed
+	DeleteUser       Kind = 12 // *pb.AuthUserDeleteRequest
+	ChangePassword   Kind = 13 // *pb.AuthUserChangePasswordRequest, its password hashed
+	GrantRole        Kind = 14 // *pb.AuthUserGrantRoleRequest
+	RevokeRole       Kind = 15 // *pb.AuthUserRevokeRoleRequest
+	AddRole          Kind = 16 // *pb.AuthRoleAddRequest
+	DeleteRole       Kind = 17 // *pb.AuthRoleDeleteRequest
+	GrantPermission  Kind = 18 // *pb.AuthRoleGrantPermissionRequest
+	RevokePermission Kind = 19 // *pb.AuthRoleRevokePermissionRequest
+
+	RaiseAlarm   Kind = 20 // *pb.AlarmRequest, to activate or deactivate
+	SetDowngrade Kind = 21 // *Downgrade
 )
+
+// signed is set in the kind of a command whose body begins with who asked for it.
+const signed Kind = 0x80
 
 // Op is what a command asks for: one of the types named beside the kinds.
 type Op any
@@ -30,6 +48,36 @@ type Command struct {
 	// ID names the proposal to the member that proposed it; other members carry it along unread.
 	ID uint64
 	Op Op
+}
+
+// Signed is an op together with who asked for it. Every op that comes from a client while users are on is
+// signed; one that is not is refused then, unless only members propose its kind.
+type Signed struct {
+	By Identity
+	Op Op // not itself signed
+}
+
+// Identity is who asks.
+type Identity struct {
+	// User is the name; it is empty for the member itself.
+	User string
+	// AuthRev is the auth revision at which the user was recognised: an older one than that of the state
+	// is refused.
+	AuthRev uint64
+	// Member says that the member itself asks, for its own upkeep, and may do everything.
+	Member bool
+}
+
+// AuthEnable switches users on. Key is what their tokens are signed with from now on; the proposer draws it.
+// Body: the key.
+type AuthEnable struct {
+	Key []byte
+}
+
+// Downgrade tells the cluster to prepare for an older release, or, with an empty target, not to any longer.
+// Body: the target's text with its length as a uvarint.
+type Downgrade struct {
+	Target string // such as "3.6.0"
 }
 
 // LeaseRevoke ends leases and deletes the keys attached to them. Body: count, then each ID, as uvarints.
@@ -68,7 +116,13 @@ var ErrUnknownKind = errors.New("unknown command kind: the log was written by a 
 var ErrMalformed = errors.New("malformed command")
 
 func kindOf(op Op) (Kind, error) {
-	switch op.(type) {
+	switch op := op.(type) {
+	case Signed:
+		kind, err := kindOf(op.Op)
+		if kind&signed != 0 {
+			return 0, fmt.Errorf("encode a command that is signed twice: %w", ErrUnknownKind)
+		}
+		return kind | signed, err
 	case *pb.PutRequest:
 		return Put, nil
 	case *pb.DeleteRangeRequest:
@@ -85,6 +139,42 @@ func kindOf(op Op) (Kind, error) {
 		return CheckpointLease, nil
 	case *MemberPublish:
 		return PublishMember, nil
+	case *pb.AlarmRequest:
+		return RaiseAlarm, nil
+	case *Downgrade:
+		return SetDowngrade, nil
+	}
+	if kind := authKindOf(op); kind != 0 {
+		return kind, nil
 	}
 	return 0, fmt.Errorf("encode %T: %w", op, ErrUnknownKind)
+}
+
+// authKindOf is the kind of an op on users and roles, 0 for any other.
+func authKindOf(op Op) Kind {
+	switch op.(type) {
+	case *AuthEnable:
+		return EnableAuth
+	case *pb.AuthDisableRequest:
+		return DisableAuth
+	case *pb.AuthUserAddRequest:
+		return AddUser
+	case *pb.AuthUserDeleteRequest:
+		return DeleteUser
+	case *pb.AuthUserChangePasswordRequest:
+		return ChangePassword
+	case *pb.AuthUserGrantRoleRequest:
+		return GrantRole
+	case *pb.AuthUserRevokeRoleRequest:
+		return RevokeRole
+	case *pb.AuthRoleAddRequest:
+		return AddRole
+	case *pb.AuthRoleDeleteRequest:
+		return DeleteRole
+	case *pb.AuthRoleGrantPermissionRequest:
+		return GrantPermission
+	case *pb.AuthRoleRevokePermissionRequest:
+		return RevokePermission
+	}
+	return 0
 }

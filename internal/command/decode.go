@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -44,6 +45,9 @@ func Split(entry []byte, yield func(Encoded) bool) error {
 
 // Decode reads the command's body.
 func (e Encoded) Decode() (Op, error) {
+	if e.Kind&signed != 0 {
+		return e.decodeSigned()
+	}
 	switch e.Kind {
 	case Put:
 		return decodeMessage(e.Body, new(pb.PutRequest))
@@ -61,6 +65,65 @@ func (e Encoded) Decode() (Op, error) {
 		return decodeLeaseCheckpoint(e.Body)
 	case PublishMember:
 		return decodeMemberPublish(e.Body)
+	case RaiseAlarm:
+		return decodeMessage(e.Body, new(pb.AlarmRequest))
+	case SetDowngrade:
+		d := reader{b: e.Body}
+		return &Downgrade{Target: d.text()}, d.end()
+	}
+	return e.decodeAuth()
+}
+
+// decodeSigned reads who asks, and then for what.
+func (e Encoded) decodeSigned() (Op, error) {
+	d := reader{b: e.Body}
+	var by Identity
+	switch d.byte() {
+	case byUser:
+		by.AuthRev = d.uvarint()
+		by.User = d.text()
+	case byMember:
+		by.Member = true
+	default:
+		d.fail()
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	e.Kind &^= signed
+	e.Body = d.b
+	op, err := e.Decode()
+	if err != nil {
+		return nil, err
+	}
+	return Signed{By: by, Op: op}, nil
+}
+
+// decodeAuth reads the kinds that are about users and roles.
+func (e Encoded) decodeAuth() (Op, error) {
+	switch e.Kind {
+	case EnableAuth:
+		return &AuthEnable{Key: bytes.Clone(e.Body)}, nil
+	case DisableAuth:
+		return decodeMessage(e.Body, new(pb.AuthDisableRequest))
+	case AddUser:
+		return decodeMessage(e.Body, new(pb.AuthUserAddRequest))
+	case DeleteUser:
+		return decodeMessage(e.Body, new(pb.AuthUserDeleteRequest))
+	case ChangePassword:
+		return decodeMessage(e.Body, new(pb.AuthUserChangePasswordRequest))
+	case GrantRole:
+		return decodeMessage(e.Body, new(pb.AuthUserGrantRoleRequest))
+	case RevokeRole:
+		return decodeMessage(e.Body, new(pb.AuthUserRevokeRoleRequest))
+	case AddRole:
+		return decodeMessage(e.Body, new(pb.AuthRoleAddRequest))
+	case DeleteRole:
+		return decodeMessage(e.Body, new(pb.AuthRoleDeleteRequest))
+	case GrantPermission:
+		return decodeMessage(e.Body, new(pb.AuthRoleGrantPermissionRequest))
+	case RevokePermission:
+		return decodeMessage(e.Body, new(pb.AuthRoleRevokePermissionRequest))
 	}
 	return nil, fmt.Errorf("command kind %d: %w", e.Kind, ErrUnknownKind)
 }

@@ -20,6 +20,15 @@ const MaxEntryBytes = 1 << 20
 // headBytes is what stands between a command's size and its body.
 const headBytes = 8 + 1
 
+// identityOverhead is the most that an identity's encoding has beside the name.
+const identityOverhead = 1 + 2*binary.MaxVarintLen64
+
+// Who signed a command, in its first byte.
+const (
+	byUser   = 0
+	byMember = 1
+)
+
 // putOverhead is the most that a put's encoding has beside its key and value.
 const putOverhead = binary.MaxVarintLen32 + headBytes + 3*(1+binary.MaxVarintLen64) + 3*2
 
@@ -32,7 +41,12 @@ func AppendEncoded(b []byte, c Command) ([]byte, error) {
 	// The size stands in front and is known only after the body is written: leave room for the longest
 	// form and close the gap, which for the usual small request is a short copy.
 	start := len(b)
-	if put, ok := c.Op.(*pb.PutRequest); ok {
+	inner := c.Op
+	if s, ok := inner.(Signed); ok {
+		b = slices.Grow(b, len(s.By.User)+identityOverhead)
+		inner = s.Op
+	}
+	if put, ok := inner.(*pb.PutRequest); ok {
 		b = slices.Grow(b, putOverhead+len(put.Key)+len(put.Value)) // one allocation for the usual command
 	}
 	b = append(b, make([]byte, binary.MaxVarintLen32)...)
@@ -49,8 +63,14 @@ func AppendEncoded(b []byte, c Command) ([]byte, error) {
 
 func appendBody(b []byte, op Op) ([]byte, error) {
 	switch op := op.(type) {
+	case Signed:
+		return appendBody(op.By.append(b), op.Op)
 	case *pb.PutRequest:
 		return appendPut(b, op), nil
+	case *AuthEnable:
+		return append(b, op.Key...), nil
+	case *Downgrade:
+		return appendText(b, op.Target), nil
 	case *LeaseRevoke:
 		return op.append(b), nil
 	case *LeaseCheckpoint:
@@ -88,6 +108,14 @@ func appendPut(b []byte, r *pb.PutRequest) []byte {
 		}
 	}
 	return b
+}
+
+func (i Identity) append(b []byte) []byte {
+	if i.Member {
+		return append(b, byMember)
+	}
+	b = binary.AppendUvarint(append(b, byUser), i.AuthRev)
+	return appendText(b, i.User)
 }
 
 func (r *LeaseRevoke) append(b []byte) []byte {

@@ -11,6 +11,8 @@ import (
 //	'r' revisions  r · rev(8) · sub(4)                     kind(1) · prev rev · prev sub · user key
 //	'l' leases     l · id(8)                               owned by lease
 //	'n' members    n · id(8)                               owned by member
+//	'u' users      u · name                                owned by auth
+//	'o' roles      o · name                                owned by auth
 //	'm' meta       m · name                                by name
 //
 // Numbers are big-endian, so that byte order is number order.
@@ -20,6 +22,8 @@ const (
 	tableMember   = 'n'
 	tableRecord   = 'k'
 	tableRevision = 'r'
+	tableRole     = 'o'
+	tableUser     = 'u'
 )
 
 // Names of the meta table.
@@ -33,6 +37,8 @@ const (
 	MetaCluster   = "cluster"   // identity of the cluster
 	MetaLog       = "log"       // name of the raft log that feeds the state
 	MetaAlarms    = "alarms"    // active alarms
+	MetaAuth      = "auth"      // whether users are asked for, the auth revision, the key of tokens
+	MetaDowngrade = "downgrade" // the release that the cluster is told to go back to
 )
 
 // MetaKey appends the key of a named value to dst.
@@ -83,3 +89,28 @@ func ParseMemberKey(key []byte) (id uint64, ok bool) {
 
 // MemberSpan bounds all member rows.
 func MemberSpan() (lower, upper []byte) { return []byte{tableMember}, []byte{tableMember + 1} }
+
+// UserRowKey appends the key of a user's row to dst.
+func UserRowKey(dst []byte, name string) []byte { return append(append(dst, tableUser), name...) }
+
+// ParseUserRowKey returns the user of a row's key.
+func ParseUserRowKey(key []byte) (name string, ok bool) { return parseName(key, tableUser) }
+
+// UserRowSpan bounds all users' rows.
+func UserRowSpan() (lower, upper []byte) { return []byte{tableUser}, []byte{tableUser + 1} }
+
+// RoleRowKey appends the key of a role's row to dst.
+func RoleRowKey(dst []byte, name string) []byte { return append(append(dst, tableRole), name...) }
+
+// ParseRoleRowKey returns the role of a row's key.
+func ParseRoleRowKey(key []byte) (name string, ok bool) { return parseName(key, tableRole) }
+
+// RoleRowSpan bounds all roles' rows.
+func RoleRowSpan() (lower, upper []byte) { return []byte{tableRole}, []byte{tableRole + 1} }
+
+func parseName(key []byte, table byte) (name string, ok bool) {
+	if len(key) < 2 || key[0] != table {
+		return "", false
+	}
+	return string(key[1:]), true
+}

@@ -9,7 +9,7 @@ import (
 
 // quietRooms hold the replicated truth. What they do depends on commands alone, so that every member comes
 // to the same state and recovery is "apply again".
-var quietRooms = []string{"command", "mvcc", "lease", "member", "state"}
+var quietRooms = []string{"command", "mvcc", "lease", "auth", "member", "state"}
 
 // loud are the ways to clock, dice, network and operating system, subpackages included.
 var loud = []string{"time", "math/rand", "crypto/rand", "os", "net"}
