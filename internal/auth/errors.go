@@ -19,3 +19,17 @@ var (
 	ErrInvalidManagement    = errors.New("users cannot be managed so")
 	ErrOldRevision          = errors.New("the identity is older than the users and roles")
 )
+
+// IsVerdict reports whether err is one of this room's verdicts.
+func IsVerdict(err error) bool {
+	for _, v := range [...]error{
+		ErrRootUserNotExist, ErrRootRoleNotExist, ErrUserExists, ErrUserEmpty, ErrUserNotFound, ErrRoleExists, ErrRoleNotFound,
+		ErrRoleEmpty, ErrPermissionDenied, ErrRoleNotGranted, ErrPermissionNotGiven, ErrPermissionNotGranted,
+		ErrInvalidManagement, ErrOldRevision,
+	} {
+		if errors.Is(err, v) {
+			return true
+		}
+	}
+	return false
+}

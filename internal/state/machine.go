@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/invariant"
 	"github.com/keelson-db/keelson/internal/lease"
@@ -21,10 +22,14 @@ type Machine struct {
 	engine  *storage.Engine
 	kv      *mvcc.Store
 	leases  *lease.Table
+	auth    *auth.Table
 	members *member.Table
+	alarms  *alarms
 	conf    *raftpb.ConfState
 	log     uint64
 	applied atomic.Pointer[Position]
+
+	downgrade atomic.Pointer[string]
 
 	// The write side, touched by the applying goroutine alone.
 	batch  *storage.Batch
@@ -45,12 +50,15 @@ var ErrKeyNotFound = errors.New("key not found")
 
 // isVerdict reports whether err is a command's own error, the same on every member.
 func isVerdict(err error) bool {
-	for _, v := range [...]error{ErrKeyNotFound, mvcc.ErrCompacted, mvcc.ErrFutureRev, lease.ErrNotFound, lease.ErrExists} {
+	for _, v := range [...]error{
+		ErrKeyNotFound, ErrNoSpace, ErrCorrupt, ErrBadHash,
+		mvcc.ErrCompacted, mvcc.ErrFutureRev, lease.ErrNotFound, lease.ErrExists,
+	} {
 		if errors.Is(err, v) {
 			return true
 		}
 	}
-	return false
+	return auth.IsVerdict(err)
 }
 
 // Open reads the state that the engine holds. Found must have been called on it once.
@@ -79,6 +87,15 @@ func Open(e *storage.Engine, o mvcc.Options) (*Machine, error) {
 	if m.leases, err = lease.Open(e); err != nil {
 		return nil, err
 	}
+	if m.auth, err = auth.Open(e); err != nil {
+		return nil, err
+	}
+	if m.alarms, err = openAlarms(e); err != nil {
+		return nil, err
+	}
+	if err := m.openDowngrade(); err != nil {
+		return nil, err
+	}
 	if m.kv, err = mvcc.Open(e, o); err != nil {
 		return nil, err
 	}
@@ -94,6 +111,9 @@ func Open(e *storage.Engine, o mvcc.Options) (*Machine, error) {
 	m.batch = e.NewBatch()
 	return m, nil
 }
+
+// Auth returns the users and roles.
+func (m *Machine) Auth() *auth.Table { return m.auth }
 
 // KV returns the keys.
 func (m *Machine) KV() *mvcc.Store { return m.kv }
@@ -131,7 +151,11 @@ func (m *Machine) Begin() {
 // not go on; the command's own error is in the Result.
 func (m *Machine) Apply(op command.Op) (Result, error) {
 	invariant.Check(m.writer != nil, "a command is applied within a group")
-	response, rev, err := m.apply(op)
+	var by command.Identity
+	if s, ok := op.(command.Signed); ok {
+		by, op = s.By, s.Op
+	}
+	response, rev, err := m.applyFor(by, op)
 	if err != nil {
 		if !isVerdict(err) {
 			return Result{}, fmt.Errorf("apply %T: %w", op, err)
@@ -139,6 +163,17 @@ func (m *Machine) Apply(op command.Op) (Result, error) {
 		return Result{Rev: m.writer.Rev(), Err: err}, nil
 	}
 	return Result{Rev: rev, Response: response}, nil
+}
+
+// applyFor carries out a command for somebody, if neither an alarm nor a missing right is in the way.
+func (m *Machine) applyFor(by command.Identity, op command.Op) (any, mvcc.Rev, error) {
+	if err := m.checkAlarms(op); err != nil {
+		return nil, 0, err
+	}
+	if err := m.checkRights(by, op); err != nil {
+		return nil, 0, err
+	}
+	return m.apply(op)
 }
 
 func (m *Machine) apply(op command.Op) (any, mvcc.Rev, error) {
@@ -174,8 +209,14 @@ func (m *Machine) apply(op command.Op) (any, mvcc.Rev, error) {
 	case *command.MemberPublish:
 		m.members.Publish(m.batch, member.ID(op.ID), op.Name, op.ClientURLs)
 		return nil, m.writer.Rev(), nil
+	case *pb.AlarmRequest:
+		return m.alarms.set(m.batch, op), m.writer.Rev(), nil
+	case *command.Downgrade:
+		m.applyDowngrade(op.Target)
+		return nil, m.writer.Rev(), nil
 	}
-	return nil, 0, fmt.Errorf("no rule for %T: %w", op, command.ErrUnknownKind)
+	r, err := m.applyAuth(op)
+	return r, m.writer.Rev(), err
 }
 
 // end closes a command's transaction. Commands check before they write, so one that failed wrote nothing.
@@ -201,6 +242,9 @@ func (m *Machine) Commit(p Position) error {
 	if err := m.engine.Commit(m.batch); err != nil {
 		return fmt.Errorf("commit a group of commands: %w", err)
 	}
+	// Rights before keys: who sees a key is held to the rights that were in force when it was written.
+	m.auth.Publish()
+	m.alarms.publish()
 	m.writer.Publish()
 	m.writer = nil
 	m.leases.Publish()
