@@ -69,7 +69,7 @@ type Identity struct {
 }
 
 // AuthEnable switches users on. Key is what their tokens are signed with from now on; the proposer draws it.
-// Body: the key.
+// Body: the key with its length as a uvarint.
 type AuthEnable struct {
 	Key []byte
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -22,6 +23,23 @@ func everyOp() []Op {
 		&LeaseRevoke{},
 		&LeaseCheckpoint{Leases: []Remaining{{ID: 4, Seconds: 17}, {ID: 5}}},
 		&MemberPublish{ID: 1 << 63, Name: "näme", ClientURLs: []string{"http://a", ""}},
+		&AuthEnable{Key: []byte("key")},
+		&pb.AuthDisableRequest{},
+		&pb.AuthUserAddRequest{Name: "u", HashedPassword: "aGFzaA==", Options: &authpb.UserAddOptions{NoPassword: true}},
+		&pb.AuthUserDeleteRequest{Name: "u"},
+		&pb.AuthUserChangePasswordRequest{Name: "u", HashedPassword: "aGFzaA=="},
+		&pb.AuthUserGrantRoleRequest{User: "u", Role: "r"},
+		&pb.AuthUserRevokeRoleRequest{Name: "u", Role: "r"},
+		&pb.AuthRoleAddRequest{Name: "r"},
+		&pb.AuthRoleDeleteRequest{Role: "r"},
+		&pb.AuthRoleGrantPermissionRequest{Name: "r", Perm: &authpb.Permission{PermType: authpb.Permission_READWRITE, Key: []byte("k")}},
+		&pb.AuthRoleRevokePermissionRequest{Role: "r", Key: []byte("k"), RangeEnd: []byte("l")},
+		&pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 1 << 63, Alarm: pb.AlarmType_NOSPACE},
+		&Downgrade{Target: "3.6.0"},
+		&Downgrade{},
+		Signed{By: Identity{User: "näme", AuthRev: 300}, Op: &pb.PutRequest{Key: []byte("k"), Value: []byte("v")}},
+		Signed{By: Identity{Member: true}, Op: &pb.CompactionRequest{Revision: 7}},
+		Signed{Op: &LeaseRevoke{IDs: []int64{9}}},
 	}
 }
 

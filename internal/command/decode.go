@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -42,6 +41,9 @@ func Split(entry []byte, yield func(Encoded) bool) error {
 	}
 	return nil
 }
+
+// Plain is the command's kind, whether it is signed or not.
+func (e Encoded) Plain() Kind { return e.Kind &^ signed }
 
 // Decode reads the command's body.
 func (e Encoded) Decode() (Op, error) {
@@ -103,7 +105,8 @@ func (e Encoded) decodeSigned() (Op, error) {
 func (e Encoded) decodeAuth() (Op, error) {
 	switch e.Kind {
 	case EnableAuth:
-		return &AuthEnable{Key: bytes.Clone(e.Body)}, nil
+		d := reader{b: e.Body}
+		return &AuthEnable{Key: []byte(d.text())}, d.end()
 	case DisableAuth:
 		return decodeMessage(e.Body, new(pb.AuthDisableRequest))
 	case AddUser:

@@ -68,7 +68,7 @@ func appendBody(b []byte, op Op) ([]byte, error) {
 	case *pb.PutRequest:
 		return appendPut(b, op), nil
 	case *AuthEnable:
-		return append(b, op.Key...), nil
+		return appendText(b, string(op.Key)), nil
 	case *Downgrade:
 		return appendText(b, op.Target), nil
 	case *LeaseRevoke:

@@ -41,6 +41,7 @@ func (r *Replica) apply(entries []*raftpb.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
+	begun := time.Now()
 	r.machine.Begin()
 	var done []settled
 	var err error
@@ -54,8 +55,10 @@ func (r *Replica) apply(entries []*raftpb.Entry) error {
 	if err := r.machine.Commit(state.Position{Index: last.GetIndex(), Term: last.GetTerm()}); err != nil {
 		return fmt.Errorf("apply entry %d: %w", last.GetIndex(), err)
 	}
-	r.opts.Metrics.Disk.BackendCommit.Observe(time.Since(start).Seconds())
+	ended := time.Now()
+	r.opts.Metrics.Disk.BackendCommit.Observe(ended.Sub(start).Seconds())
 	for _, s := range done {
+		s.result.Took = s.proposal.took(begun, ended)
 		s.proposal.done <- outcome{result: s.result}
 	}
 	r.count(r.machine.TakeCounts())
@@ -87,7 +90,7 @@ func (r *Replica) applyEntry(e *raftpb.Entry, done []settled) ([]settled, error)
 			return false
 		}
 		var result state.Result
-		if result, failed = r.applyOne(word.Kind, op); failed != nil {
+		if result, failed = r.applyOne(word.Plain(), op); failed != nil {
 			return false
 		}
 		if one != nil {
@@ -115,7 +118,7 @@ func (r *Replica) applyOne(kind command.Kind, op command.Op) (state.Result, erro
 
 // applyTimings are the histograms of apply times, by kind of command.
 type applyTimings struct {
-	byKind [command.PublishMember + 1]metrics.Outcomes
+	byKind [command.SetDowngrade + 1]metrics.Outcomes
 }
 
 func newApplyTimings(m *metrics.Set) (t applyTimings) {
@@ -123,6 +126,12 @@ func newApplyTimings(m *metrics.Set) (t applyTimings) {
 		command.Put: "Put", command.DeleteRange: "DeleteRange", command.Txn: "Txn", command.Compact: "Compaction",
 		command.GrantLease: "LeaseGrant", command.RevokeLeases: "LeaseRevoke",
 		command.CheckpointLease: "LeaseCheckpoint", command.PublishMember: "ClusterMemberAttrSet",
+		command.EnableAuth: "AuthEnable", command.DisableAuth: "AuthDisable",
+		command.AddUser: "AuthUserAdd", command.DeleteUser: "AuthUserDelete", command.ChangePassword: "AuthUserChangePassword",
+		command.GrantRole: "AuthUserGrantRole", command.RevokeRole: "AuthUserRevokeRole",
+		command.AddRole: "AuthRoleAdd", command.DeleteRole: "AuthRoleDelete",
+		command.GrantPermission: "AuthRoleGrantPermission", command.RevokePermission: "AuthRoleRevokePermission",
+		command.RaiseAlarm: "Alarm", command.SetDowngrade: "DowngradeInfoSet",
 	} {
 		t.byKind[kind] = m.Server.ApplyOutcomes(name)
 	}

@@ -29,7 +29,13 @@ type proposal struct {
 	op      command.Op // as the caller gave it: applying need not decode it again
 	encoded []byte
 	since   time.Time
+	taken   time.Time    // when it became part of an entry
 	done    chan outcome // holds one, so that whoever answers never waits
+}
+
+// took tells where the time of a proposal went whose group was applied from begun to ended.
+func (p *proposal) took(begun, ended time.Time) state.Took {
+	return state.Took{Queue: int64(p.taken.Sub(p.since)), Sync: int64(begun.Sub(p.taken)), Apply: int64(ended.Sub(begun))}
 }
 
 // proposals are all commands of this member that wait for their result, and the queue of those that are not
@@ -104,9 +110,11 @@ func (p *proposals) nextEntry() (entry []byte, taken []*proposal) {
 		return nil, nil
 	}
 	entry = append(make([]byte, 0, size), command.FormatV1)
+	now := time.Now()
 	for _, one := range p.queue[:n] {
 		if _, ok := p.waiting[one.id]; ok {
 			entry = append(entry, one.encoded...)
+			one.taken = now
 			taken = append(taken, one)
 		}
 	}

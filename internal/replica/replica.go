@@ -159,7 +159,7 @@ func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, err
 		return state.Result{}, err
 	}
 	// The limit is on what clients ask for; our own commands are bounded where they are made.
-	if _, asked := op.(proto.Message); asked && len(one.encoded) > r.opts.MaxRequestBytes {
+	if asked(op) && len(one.encoded) > r.opts.MaxRequestBytes {
 		return state.Result{}, ErrTooLarge
 	}
 	if err := r.proposals.add(one); err != nil {
@@ -173,6 +173,15 @@ func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, err
 		r.opts.Metrics.Server.ProposalsFailed.Inc()
 		return state.Result{}, ctx.Err()
 	}
+}
+
+// asked says that a command is a client's request as it came.
+func asked(op command.Op) bool {
+	if s, ok := op.(command.Signed); ok {
+		op = s.Op
+	}
+	_, ok := op.(proto.Message)
+	return ok
 }
 
 // Status returns how things are. It takes no lock that replication needs.

@@ -43,6 +43,14 @@ type Result struct {
 	// Response is the answer in etcd's type for the command, its header left to the door; nil with Err.
 	Response any
 	Err      error // the verdict that every member reached; nil when the command was carried out
+	Took     Took  // filled in by the room that puts commands into order
+}
+
+// Took is where the time of a command went, in nanoseconds.
+type Took struct {
+	Queue int64 // until it became part of a log entry
+	Sync  int64 // until that entry was durable on a quorum, and its turn to be applied
+	Apply int64 // until the effects of the group it was applied with could be seen
 }
 
 // ErrKeyNotFound is the verdict on a put that keeps the value or lease of a key that does not exist.
