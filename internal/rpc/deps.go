@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/lease"
 	"github.com/keelson-db/keelson/internal/metrics"
@@ -37,6 +38,22 @@ type LeaseClock interface {
 	ByExpiry() []lease.ID
 }
 
+// Tokens is what the services need of the room that knows passwords and tokens.
+type Tokens interface {
+	// Hash makes the hash of a new password.
+	Hash(ctx context.Context, password string) ([]byte, error)
+	// Login checks a password and returns a token for its user.
+	Login(ctx context.Context, v *auth.View, user, password string) (string, error)
+	// Identify tells whose a token is.
+	Identify(v *auth.View, token string) (auth.Identity, error)
+}
+
+// Quota is what the services need of the room that watches over space.
+type Quota interface {
+	// Admit lets pass what costs so many bytes, or refuses it with state.ErrNoSpace. It is cheap.
+	Admit(cost int64) error
+}
+
 // Deps is everything the services stand on.
 type Deps struct {
 	Replica Proposer
@@ -45,6 +62,13 @@ type Deps struct {
 	Clock   LeaseClock
 	Metrics *metrics.Set
 	Log     *slog.Logger
+
+	// Tokens recognises callers. Without it there is no Auth service and no token is good.
+	Tokens Tokens
+	// ClientCertAuth lets a client's certificate say who the client is, where no token does.
+	ClientCertAuth bool
+	// Quota refuses what would need more space than there may be; nil refuses nothing.
+	Quota Quota
 
 	ClusterID, MemberID uint64
 	Version             string // the etcd version that clients are told, such as "3.7.3"
