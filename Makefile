@@ -8,7 +8,7 @@ RUN ?= .
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check unit integration short race bench fuzz lint dump clean
+.PHONY: help build run test check unit integration short race bench fuzz lint proto dump clean
 
 ##@ Every day
 help: ## print this menu
@@ -58,6 +58,9 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 lint: ## golangci-lint, slow the first time
 	$(GO) run $(GOLANGCI) run ./...
 	cd test && $(GO) run $(GOLANGCI) run --config ../.golangci.yml ./...
+
+proto: ## generate the code of the lock and election services from their .proto files
+	cd test && $(GO) run ./protogen
 
 ##@ Looking inside
 dump: ## print a data directory readably (DIR=default.keelson)

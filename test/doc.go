@@ -3,5 +3,6 @@
 //
 // It is a module of its own so that etcd's server and its tools never become dependencies of the product. It
 // starts no goroutine and holds no code itself; its parts are integration (black-box tests against a started
-// server binary) and bench (the same load put on Keelson and on etcd, side by side).
+// server binary), bench (the same load put on Keelson and on etcd, side by side) and protogen (which writes the
+// code of our .proto files).
 package test

@@ -6,6 +6,7 @@ package test
 // module reads it, so that a requirement does not come and go with the package that happens to need it today.
 import (
 	_ "github.com/anishathalye/porcupine"
+	_ "github.com/bufbuild/protocompile"
 	_ "github.com/prometheus/common/expfmt"
 	_ "go.etcd.io/etcd/api/v3/etcdserverpb"
 	_ "go.etcd.io/etcd/client/v3"

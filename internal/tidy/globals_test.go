@@ -17,7 +17,7 @@ func checkGlobals(all []*source) []string {
 	var findings []string
 	globals := map[string]map[string]bool{} // directory -> package variables
 	for _, s := range all {
-		if s.test() || !s.product() {
+		if s.test() || !s.product() || s.generated() {
 			continue
 		}
 		dir := path.Dir(s.path)
