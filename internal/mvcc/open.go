@@ -16,7 +16,7 @@ const nearby = 4
 func Open(e *storage.Engine, o Options) (*Store, error) {
 	s := &Store{engine: e, opts: o.withDefaults(), gone: new([]byte)}
 	p := &published{rev: FirstRev, compact: NeverCompacted, changed: make(chan struct{})}
-	swept := NeverCompacted
+	swept, removed := NeverCompacted, int64(0)
 	for _, m := range []struct {
 		name string
 		rev  *Rev
@@ -29,6 +29,13 @@ func Open(e *storage.Engine, o Options) (*Store, error) {
 			*m.rev = Rev(v)
 		}
 	}
+	for name, n := range map[string]*int64{storage.MetaWritten: &p.written, storage.MetaRemoved: &removed} {
+		v, _, err := e.MetaInt(name)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+		*n = v
+	}
 	t, err := load(e)
 	if err != nil {
 		return nil, fmt.Errorf("load index: %w", err)
@@ -37,7 +44,7 @@ func Open(e *storage.Engine, o Options) (*Store, error) {
 	p.hist.floor = p.rev
 	s.pub.Store(p)
 	s.gen.Store(newGeneration())
-	s.sweep.init(swept)
+	s.sweep.init(swept, removed)
 	s.warm.max = s.opts.WarmBytes
 	return s, nil
 }

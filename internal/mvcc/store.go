@@ -36,6 +36,7 @@ type published struct {
 	keyBytes int64
 	rev      Rev
 	compact  Rev
+	written  int64 // bytes of all versions ever written
 	hist     history
 	changes  int64         // published since the store was opened
 	changed  chan struct{} // closed by the next publication
@@ -73,6 +74,9 @@ type Stats struct {
 	Keys, IndexBytes            int64 // live keys, and an estimate of the index's memory
 	HistoryEvents, HistoryBytes int64 // the ring
 	Rev, CompactRev, SweptRev   Rev
+	// Bytes is the size of everything that is kept, live keys and history, as it counts for the quota. It
+	// follows from the commands and the sweeps alone and not from how the engine stores them.
+	Bytes int64
 }
 
 // Stats returns the published state's figures.
@@ -83,8 +87,12 @@ func (s *Store) Stats() Stats {
 		Keys: keys, IndexBytes: keys*itemBytes + p.keyBytes,
 		HistoryEvents: int64(p.hist.events), HistoryBytes: p.hist.bytes + s.prevBytes.Load(),
 		Rev: p.rev, CompactRev: p.compact, SweptRev: Rev(s.sweep.swept.Load()),
+		Bytes: s.Bytes(),
 	}
 }
+
+// Bytes is the size of everything that is kept; see Stats. It is cheap enough for every put.
+func (s *Store) Bytes() int64 { return max(s.pub.Load().written-s.sweep.removed.Load(), 0) }
 
 // Leased yields the published live keys that have a lease, in key order.
 func (s *Store) Leased(yield func(key string, lease int64) bool) {

@@ -17,14 +17,16 @@ type sweeper struct {
 	next    Pos           // first row not yet looked at
 	waiting []*generation // older generations that may still have readers
 
-	swept atomic.Int64 // finished compact revision
+	swept   atomic.Int64 // finished compact revision
+	removed atomic.Int64 // bytes of all versions that were ever removed
 
 	mu   sync.Mutex    // guards done
 	done chan struct{} // closed and replaced when a pass has finished
 }
 
-func (w *sweeper) init(swept Rev) {
+func (w *sweeper) init(swept Rev, removed int64) {
 	w.swept.Store(int64(swept))
+	w.removed.Store(removed)
 	w.done = make(chan struct{})
 }
 
@@ -53,7 +55,7 @@ func (s *Store) Sweep(ctx context.Context, maxKeys int) (removed int, done bool,
 	}
 	b := s.engine.NewBatch()
 	defer b.Close()
-	removed, end, err := s.sweepRows(b, maxKeys)
+	removed, bytes, end, err := s.sweepRows(b, maxKeys)
 	if err != nil {
 		return 0, false, fmt.Errorf("sweep history: %w", err)
 	}
@@ -62,9 +64,11 @@ func (s *Store) Sweep(ctx context.Context, maxKeys int) (removed int, done bool,
 		upTo = max(w.next.Rev-1, Rev(w.swept.Load()))
 	}
 	b.SetMetaInt(storage.MetaCompacted, int64(upTo))
+	b.SetMetaInt(storage.MetaRemoved, w.removed.Load()+bytes)
 	if err := s.engine.Commit(b); err != nil {
 		return 0, false, fmt.Errorf("sweep history: %w", err)
 	}
+	w.removed.Add(bytes)
 	if end {
 		s.endPass()
 	}
@@ -99,11 +103,12 @@ func (s *Store) endPass() {
 // sweepRows collects the removals of the next rows. Each change up to the
 // target removes the version that it replaced, and a tombstone below the
 // target removes itself. Nothing at the target goes, so that history from
-// there on is complete. Doing it twice does no harm.
-func (s *Store) sweepRows(b *storage.Batch, maxKeys int) (removed int, end bool, err error) {
+// there on is complete. Doing it twice does no harm: what is gone is not counted again.
+func (s *Store) sweepRows(b *storage.Batch, maxKeys int) (removed int, bytes int64, end bool, err error) {
 	w := &s.sweep
 	seen := 0
 	end = true
+	var bad error
 	lower := storage.AppendRevisionKey(nil, int64(w.next.Rev), w.next.Sub)
 	err = s.walkRevisions(lower, w.target, func(at Pos, row storage.Revision) bool {
 		if seen == maxKeys {
@@ -111,19 +116,31 @@ func (s *Store) sweepRows(b *storage.Batch, maxKeys int) (removed int, end bool,
 			return false
 		}
 		seen++
-		if prev := Rev(row.PrevRev); prev > 0 && prev < w.target {
-			b.DeleteRecord(row.User, row.PrevRev, row.PrevSub)
-			b.DeleteRevision(row.PrevRev, row.PrevSub)
-			removed++
+		if prev := (Pos{Rev(row.PrevRev), row.PrevSub}); prev.Rev > 0 && prev.Rev < w.target {
+			var cost int64
+			var kept bool
+			if cost, kept, bad = s.weigh(row.User, prev); bad != nil {
+				return false
+			}
+			if kept {
+				b.DeleteRecord(row.User, row.PrevRev, row.PrevSub)
+				b.DeleteRevision(row.PrevRev, row.PrevSub)
+				removed++
+				bytes += cost
+			}
 		}
 		if row.Delete && at.Rev < w.target {
 			b.DeleteRecord(row.User, int64(at.Rev), at.Sub)
 			b.DeleteRevision(int64(at.Rev), at.Sub)
 			removed++
+			bytes += versionCost(row.User, 0)
 		}
 		return true
 	})
-	return removed, end, err
+	if err == nil {
+		err = bad
+	}
+	return removed, bytes, end, err
 }
 
 // Swept waits until physical compaction has reached rev.

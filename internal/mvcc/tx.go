@@ -126,6 +126,7 @@ func (w *Writer) record(e *Event, old *Item) {
 	w.b.SetRevision(int64(e.Pos.Rev), e.Pos.Sub, storage.Revision{
 		Delete: e.Delete, PrevRev: int64(e.Prev.Rev), PrevSub: e.Prev.Sub, User: e.Key,
 	})
+	w.written += versionCost(e.Key, len(rec))
 	w.pending = append(w.pending, e)
 }
 

@@ -14,6 +14,7 @@ type Writer struct {
 	tree    tree
 	rev     Rev
 	compact Rev
+	written int64    // bytes of all versions ever written
 	pending []*Event // changes of this group, in order
 	tx      Tx
 	open    bool
@@ -26,7 +27,7 @@ func (s *Store) Begin(b *storage.Batch) *Writer {
 	w := &s.writer
 	invariant.Check(!w.open, "a group is published before the next one begins")
 	w.s, w.b, w.base = s, b, s.pub.Load()
-	w.rev, w.compact = w.base.rev, w.base.compact
+	w.rev, w.compact, w.written = w.base.rev, w.base.compact, w.base.written
 	w.tree.root, w.tree.keyBytes = w.base.root, w.base.keyBytes
 	w.tree.warm = &s.warm
 	w.tree.group++
@@ -62,6 +63,7 @@ func (w *Writer) Finish() error {
 	w.sealed = true
 	if w.rev != w.base.rev {
 		w.b.SetMetaInt(storage.MetaRevision, int64(w.rev))
+		w.b.SetMetaInt(storage.MetaWritten, w.written)
 	}
 	if w.compact != w.base.compact {
 		w.b.SetMetaInt(storage.MetaCompact, int64(w.compact))
@@ -80,7 +82,7 @@ func (w *Writer) Publish() {
 	}
 	s := w.s
 	next := &published{
-		root: w.tree.root, keyBytes: w.tree.keyBytes, rev: w.rev, compact: w.compact,
+		root: w.tree.root, keyBytes: w.tree.keyBytes, rev: w.rev, compact: w.compact, written: w.written,
 		hist: w.base.hist, changes: w.base.changes + int64(len(w.pending)), changed: make(chan struct{}),
 	}
 	for _, e := range w.pending {

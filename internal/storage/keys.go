@@ -34,6 +34,8 @@ const (
 	MetaRevision  = "revision"  // revision of the store
 	MetaCompact   = "compact"   // newest compaction that was asked for
 	MetaCompacted = "compacted" // revision up to which it was carried out
+	MetaWritten   = "written"   // bytes of all versions ever written
+	MetaRemoved   = "removed"   // bytes of those that compactions removed
 	MetaCluster   = "cluster"   // identity of the cluster
 	MetaLog       = "log"       // name of the raft log that feeds the state
 	MetaAlarms    = "alarms"    // active alarms

@@ -1,0 +1,24 @@
+package mvcc
+
+import (
+	"github.com/keelson-db/keelson/internal/storage"
+)
+
+// versionBytes is what one version of a key is taken to cost beside its record and its key, which lie in two
+// tables, in bytes: positions, kinds, lengths, and a share of the tables' own structure.
+const versionBytes = 64
+
+// versionCost is what one version counts for in the size of the store, in bytes; a tombstone has no record.
+func versionCost(key string, record int) int64 { return int64(2*len(key)+record) + versionBytes }
+
+// weigh returns what the version of a key at a position counts for; ok is false if it is gone. It reads the
+// row of the revision index, which is small and lies beside its neighbours in time.
+func (s *Store) weigh(key string, at Pos) (cost int64, ok bool, err error) {
+	var space [128]byte
+	k := storage.AppendRecordKey(space[:0], key, int64(at.Rev), at.Sub)
+	val, ok, err := s.engine.Get(k, nil)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	return versionCost(key, len(val)), true, nil
+}
