@@ -28,6 +28,8 @@ type Options struct {
 	Env    []string // more environment
 	// Prefix is put before the command line, such as prlimit and its arguments.
 	Prefix []string
+	// QuietLog leaves the server's log out of a failing test's output, where the failure says enough.
+	QuietLog bool
 }
 
 // Node is one server process and the directory it works on. It can be killed and started again.
@@ -71,7 +73,7 @@ func New(t testing.TB, opt Options) *Node {
 			n.proc.End()
 		}
 		n.checkLog(t)
-		if t.Failed() {
+		if t.Failed() && !opt.QuietLog {
 			t.Logf("log of %s:\n%s", filepath.Base(opt.Binary), n.Log.Tail(4000))
 		}
 	})

@@ -15,6 +15,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keelson-db/keelson/test/harness"
 )
@@ -255,8 +256,8 @@ func (l *ledger) checkAll(t *testing.T, n *harness.Node) {
 	}
 	for _, kv := range all.Kvs {
 		want := l.state[string(kv.Key)]
-		if want == nil || renderKV(kv) != renderKV(want) || !bytes.Equal(kv.Value, want.Value) {
-			t.Errorf("the key is %s, history leaves %v", renderKV(kv), want)
+		if want == nil || !proto.Equal(kv, want) {
+			t.Errorf("the key is %v, history leaves %v", kv, want)
 		}
 	}
 }
@@ -277,10 +278,10 @@ func history(t *testing.T, n *harness.Node, from, to int64, state map[string]*mv
 	if from > to {
 		return got
 	}
-	w := openWatch(t, watchClient(t, n))
-	w.create(t, &pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: from})
+	w := harness.OpenWatch(t, n.WatchClient(t))
+	w.Create(t, &pb.WatchCreateRequest{Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: from})
 	for last := from - 1; last < to; {
-		resp, err := w.next(arriveLimit)
+		resp, err := w.Next(harness.ArriveLimit)
 		if err != nil || resp.Canceled {
 			t.Fatalf("history from %d broke off at %d of %d: %v, %v", from, last, to, resp, err)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/keelson-db/keelson/test/harness"
 )
@@ -161,8 +162,8 @@ func TestADirectoryIsPrivateAndReusable(t *testing.T) {
 			t.Errorf("after a restart: %d keys at revision %d, want 7 at %d", len(after.Kvs), after.Header.Revision, before.Header.Revision)
 		}
 		for i, kv := range after.Kvs {
-			if renderKV(kv) != renderKV(before.Kvs[i]) {
-				t.Errorf("%s became %s", renderKV(before.Kvs[i]), renderKV(kv))
+			if !proto.Equal(kv, before.Kvs[i]) {
+				t.Errorf("%v became %v", before.Kvs[i], kv)
 			}
 		}
 		again := must(c.Status(harness.Ctx(t), n.ClientAddr))(t)

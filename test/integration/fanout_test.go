@@ -23,11 +23,11 @@ func TestAThousandWatchersSeeTheSame(t *testing.T) {
 	for i := range puts / 2 {
 		put(i)
 	}
-	var open []*watchStream
+	var open []*harness.WatchStream
 	for range streams {
-		w := openWatch(t, watchClient(t, n))
+		w := harness.OpenWatch(t, n.WatchClient(t))
 		for id := range watches {
-			w.create(t, &pb.WatchCreateRequest{Key: []byte("fan/"), RangeEnd: []byte("fan0"), StartRevision: int64(id%2) * 2, WatchId: int64(id + 1)})
+			w.Create(t, &pb.WatchCreateRequest{Key: []byte("fan/"), RangeEnd: []byte("fan0"), StartRevision: int64(id%2) * 2, WatchId: int64(id + 1)})
 		}
 		open = append(open, w)
 	}
@@ -35,7 +35,7 @@ func TestAThousandWatchersSeeTheSame(t *testing.T) {
 	for _, w := range open {
 		var early []*pb.WatchResponse
 		for created := 0; created < watches; {
-			r, err := w.nextNew(arriveLimit)
+			r, err := w.NextNew(harness.ArriveLimit)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,7 +45,7 @@ func TestAThousandWatchersSeeTheSame(t *testing.T) {
 			}
 			early = append(early, r)
 		}
-		w.held = early
+		w.Held = early
 	}
 	for i := puts / 2; i < puts; i++ {
 		put(i)
@@ -59,7 +59,7 @@ func TestAThousandWatchersSeeTheSame(t *testing.T) {
 			}
 		}
 		for done := 0; done < watches; {
-			r, err := w.next(arriveLimit)
+			r, err := w.Next(harness.ArriveLimit)
 			if err != nil {
 				t.Fatalf("stream %d has %d of %d watches done: %v", s, done, watches, err)
 			}

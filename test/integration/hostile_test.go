@@ -298,7 +298,7 @@ func TestAStalledWatcherHurtsOnlyItself(t *testing.T) {
 	pid := n.Proc().Pid()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	stalled, err := watchClient(t, n).Watch(ctx)
+	stalled, err := n.WatchClient(t).Watch(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,9 +309,9 @@ func TestAStalledWatcherHurtsOnlyItself(t *testing.T) {
 	if _, err := stalled.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	reading := openWatch(t, watchClient(t, n))
-	reading.create(t, create)
-	if _, err := reading.next(arriveLimit); err != nil {
+	reading := harness.OpenWatch(t, n.WatchClient(t))
+	reading.Create(t, create)
+	if _, err := reading.Next(harness.ArriveLimit); err != nil {
 		t.Fatal(err)
 	}
 	kv := pb.NewKVClient(n.Conn(t))
@@ -323,7 +323,7 @@ func TestAStalledWatcherHurtsOnlyItself(t *testing.T) {
 		}
 	}
 	for seen := 0; seen < puts; {
-		r, err := reading.next(arriveLimit)
+		r, err := reading.Next(harness.ArriveLimit)
 		if err != nil {
 			t.Fatalf("the reading watcher has %d of %d events: %v", seen, puts, err)
 		}

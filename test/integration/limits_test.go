@@ -142,17 +142,17 @@ func TestLargeWatchResponsesAreFragmentedOnRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	whole, parts := openWatch(t, watchClient(t, n)), openWatch(t, watchClient(t, n))
-	for w, fragment := range map[*watchStream]bool{whole: false, parts: true} {
-		w.create(t, &pb.WatchCreateRequest{Key: []byte("f/"), RangeEnd: []byte("f0"), PrevKv: true, Fragment: fragment})
-		if _, err := w.next(arriveLimit); err != nil {
+	whole, parts := harness.OpenWatch(t, n.WatchClient(t)), harness.OpenWatch(t, n.WatchClient(t))
+	for w, fragment := range map[*harness.WatchStream]bool{whole: false, parts: true} {
+		w.Create(t, &pb.WatchCreateRequest{Key: []byte("f/"), RangeEnd: []byte("f0"), PrevKv: true, Fragment: fragment})
+		if _, err := w.Next(harness.ArriveLimit); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if _, err := kv.DeleteRange(harness.Ctx(t), &pb.DeleteRangeRequest{Key: []byte("f/"), RangeEnd: []byte("f0")}); err != nil {
 		t.Fatal(err)
 	}
-	one, err := whole.next(arriveLimit)
+	one, err := whole.Next(harness.ArriveLimit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestLargeWatchResponsesAreFragmentedOnRequest(t *testing.T) {
 	var keys []string
 	var flags []bool
 	for len(keys) < 3 {
-		part, err := parts.next(arriveLimit)
+		part, err := parts.Next(harness.ArriveLimit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,9 +273,9 @@ func TestConcurrentStreamsCanBeLimited(t *testing.T) {
 	if _, err := kv.Put(harness.Ctx(t), &pb.PutRequest{Key: []byte("k")}); err != nil {
 		t.Fatal(err)
 	}
-	w := openWatch(t, pb.NewWatchClient(conn))
-	w.create(t, &pb.WatchCreateRequest{Key: []byte("k")})
-	if _, err := w.next(arriveLimit); err != nil {
+	w := harness.OpenWatch(t, pb.NewWatchClient(conn))
+	w.Create(t, &pb.WatchCreateRequest{Key: []byte("k")})
+	if _, err := w.Next(harness.ArriveLimit); err != nil {
 		t.Fatal(err)
 	}
 	// The watch holds the only stream; a call waits until its time is over.
@@ -287,18 +287,18 @@ func TestConcurrentStreamsCanBeLimited(t *testing.T) {
 func TestAHalfClosedWatchGoesOn(t *testing.T) {
 	t.Parallel()
 	n := harness.Start(t, harness.Options{})
-	w := openWatch(t, watchClient(t, n))
-	w.create(t, &pb.WatchCreateRequest{Key: []byte("k")})
-	if err := w.stream.CloseSend(); err != nil {
+	w := harness.OpenWatch(t, n.WatchClient(t))
+	w.Create(t, &pb.WatchCreateRequest{Key: []byte("k")})
+	if err := w.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := w.next(arriveLimit); err != nil || !r.Created {
+	if r, err := w.Next(harness.ArriveLimit); err != nil || !r.Created {
 		t.Fatalf("created: %v, %v", r, err)
 	}
 	if _, err := pb.NewKVClient(n.Conn(t)).Put(harness.Ctx(t), &pb.PutRequest{Key: []byte("k")}); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := w.next(arriveLimit); err != nil || len(r.Events) != 1 {
+	if r, err := w.Next(harness.ArriveLimit); err != nil || len(r.Events) != 1 {
 		t.Errorf("an event after the half close: %v, %v", r, err)
 	}
 }

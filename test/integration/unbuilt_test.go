@@ -100,7 +100,7 @@ func callByName(ctx context.Context, t *testing.T, conn *grpc.ClientConn, name, 
 		t.Fatal(err)
 	}
 	m := desc.(protoreflect.MethodDescriptor)
-	req, resp := newMessage(t, m.Input()), newMessage(t, m.Output())
+	req, resp := harness.NewMessage(t, m.Input()), harness.NewMessage(t, m.Output())
 	if err := prototext.Unmarshal([]byte(request), req); err != nil {
 		t.Fatal(err)
 	}

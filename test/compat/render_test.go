@@ -1,4 +1,4 @@
-package integration
+package compat
 
 import (
 	"fmt"
@@ -17,17 +17,14 @@ import (
 
 // varying names the fields whose value differs from run to run; a story shows only whether they are set.
 var varying = map[protoreflect.FullName]bool{
-	"etcdserverpb.StatusResponse.version":          true,
 	"etcdserverpb.StatusResponse.storageVersion":   true,
 	"etcdserverpb.StatusResponse.dbSize":           true,
 	"etcdserverpb.StatusResponse.dbSizeInUse":      true,
-	"etcdserverpb.StatusResponse.leader":           true,
 	"etcdserverpb.StatusResponse.raftIndex":        true,
 	"etcdserverpb.StatusResponse.raftTerm":         true,
 	"etcdserverpb.StatusResponse.raftAppliedIndex": true,
-	"etcdserverpb.Member.ID":                       true,
-	"etcdserverpb.Member.peerURLs":                 true,
-	"etcdserverpb.Member.clientURLs":               true,
+	"etcdserverpb.HashResponse.hash":               true,
+	"etcdserverpb.AuthenticateResponse.token":      true,
 }
 
 // longValue is the length in bytes from which a story shows a value's length instead of the value.
@@ -111,7 +108,8 @@ func renderValue(in protoreflect.Message, fd protoreflect.FieldDescriptor, v pro
 		}
 		return strconv.Itoa(int(v.Enum()))
 	case protoreflect.StringKind:
-		return strconv.Quote(v.String())
+		// A server writes an alarm with one space or two, as its build has it.
+		return strconv.Quote(strings.ReplaceAll(v.String(), "  ", " "))
 	case protoreflect.BytesKind:
 		return renderBytes(v.Bytes())
 	default:
