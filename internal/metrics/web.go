@@ -10,6 +10,8 @@ type Web struct {
 	CrowdedClosed prometheus.Counter
 	// TLSClosed counts connections that spoke TLS to a plain-text port.
 	TLSClosed prometheus.Counter
+	// HandshakeFailed counts connections whose TLS handshake failed, for whatever reason.
+	HandshakeFailed prometheus.Counter
 	// AcceptFailures counts attempts to accept a connection that the system refused.
 	AcceptFailures prometheus.Counter
 }
@@ -18,9 +20,10 @@ func newWeb(b *builder) *Web {
 	closed := b.counterVec("keelson_web_undecided_closed_total",
 		"Connections closed before it was known what they speak, by reason.", "reason")
 	return &Web{
-		SilentClosed:   closed.WithLabelValues("silent"),
-		CrowdedClosed:  closed.WithLabelValues("crowded"),
-		TLSClosed:      closed.WithLabelValues("tls"),
-		AcceptFailures: b.counter("keelson_web_accept_failures_total", "Connections that could not be accepted."),
+		SilentClosed:    closed.WithLabelValues("silent"),
+		CrowdedClosed:   closed.WithLabelValues("crowded"),
+		TLSClosed:       closed.WithLabelValues("tls"),
+		HandshakeFailed: closed.WithLabelValues("handshake"),
+		AcceptFailures:  b.counter("keelson_web_accept_failures_total", "Connections that could not be accepted."),
 	}
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,24 +41,42 @@ type SplitOptions struct {
 	Log     *slog.Logger
 	Metrics *metrics.Web
 
+	// TLS makes the Splitter speak TLS. TLSOnly refuses plain text then; without it both are served.
+	TLS     *tls.Config
+	TLSOnly bool
+
+	// NoGRPC and NoHTTP say that nobody accepts from that branch: its connections are closed.
+	NoGRPC, NoHTTP bool
+
+	// HandshakeTimeout and MaxHandshakes replace this package's limits; 0 keeps them.
+	HandshakeTimeout time.Duration
+	MaxHandshakes    int
+
 	// FirstBytesTimeout and MaxUndecided replace this package's limits; 0 keeps them.
 	FirstBytesTimeout time.Duration
 	MaxUndecided      int
 }
 
-// Splitter parts one plain listener into two: connections that begin with the HTTP/2 preface, and all
-// others. A connection that begins with a TLS handshake belongs to neither and is closed.
+// Splitter parts one listener into two: gRPC, and HTTP. On plain text the HTTP/2 preface tells them apart, under
+// TLS the protocol that was agreed upon and the first request (secure.go). It speaks plain text, TLS or both,
+// as a connection's first byte asks; one that asks for what is not spoken is closed.
 type Splitter struct {
 	base    net.Listener
 	log     *slog.Logger
 	metrics *metrics.Web
 	timeout time.Duration
 
-	waiting *waitingRoom
-	grpc    *branch
-	http    *branch
+	tls              *tls.Config // nil for plain text alone
+	tlsOnly          bool
+	noGRPC, noHTTP   bool
+	handshakeTimeout time.Duration
 
-	tlsComplaint, crowdComplaint, acceptComplaint complaint
+	waiting    *waitingRoom // connections that have said nothing
+	handshakes *waitingRoom // connections in the middle of a TLS handshake
+	grpc       *branch
+	http       *branch
+
+	tlsComplaint, plainComplaint, handshakeComplaint, crowdComplaint, acceptComplaint complaint
 }
 
 // NewSplitter builds a Splitter of base. Nothing is accepted until Run.
@@ -68,11 +87,19 @@ func NewSplitter(base net.Listener, o SplitOptions) *Splitter {
 	if o.MaxUndecided == 0 {
 		o.MaxUndecided = maxUndecided
 	}
+	if o.HandshakeTimeout == 0 {
+		o.HandshakeTimeout = handshakeTimeout
+	}
+	if o.MaxHandshakes == 0 {
+		o.MaxHandshakes = maxHandshakes
+	}
 	return &Splitter{
 		base: base, log: o.Log, metrics: o.Metrics, timeout: o.FirstBytesTimeout,
-		waiting: newWaitingRoom(o.MaxUndecided),
-		grpc:    newBranch(base.Addr()),
-		http:    newBranch(base.Addr()),
+		tls: o.TLS, tlsOnly: o.TLSOnly, noGRPC: o.NoGRPC, noHTTP: o.NoHTTP, handshakeTimeout: o.HandshakeTimeout,
+		waiting:    newWaitingRoom(o.MaxUndecided),
+		handshakes: newWaitingRoom(o.MaxHandshakes),
+		grpc:       newBranch(base.Addr()),
+		http:       newBranch(base.Addr()),
 	}
 }
 
@@ -93,6 +120,7 @@ func (s *Splitter) Run(ctx context.Context) error {
 		cancel()
 		s.base.Close()
 		s.waiting.shut()
+		s.handshakes.shut()
 		deciding.Wait()
 		s.grpc.Close()
 		s.http.Close()
@@ -152,7 +180,11 @@ func (s *Splitter) admit(ctx context.Context, conn net.Conn, deciding *sync.Wait
 		s.crowded(conn)
 		return
 	}
-	deciding.Go(func() { s.decide(ctx, w) })
+	deciding.Go(func() {
+		if s.decide(ctx, w) == speaksTLS {
+			s.secure(ctx, w.conn)
+		}
+	})
 }
 
 // evict closes a connection that lost its place, if there is one.
@@ -173,32 +205,40 @@ func (s *Splitter) crowded(conn net.Conn) {
 }
 
 // decide finds out what one connection speaks and hands it to its branch. It owns the connection from the
-// moment the waiting room lets it go.
-func (s *Splitter) decide(ctx context.Context, w *waiter) {
+// moment the waiting room lets it go. What it returns is speaksTLS if a handshake is left to the caller, who
+// then owns the connection.
+func (s *Splitter) decide(ctx context.Context, w *waiter) speech {
 	defer s.waiting.leave()
 	// The deadline is for all first bytes together, so a client cannot stretch it byte by byte.
 	_ = w.conn.SetReadDeadline(time.Now().Add(s.timeout))
 	said, err := w.conn.sniff()
 	if !s.waiting.take(w) {
-		return // Somebody else has closed it to make room.
+		return undecided // Somebody else has closed it to make room.
 	}
 	if err != nil {
 		w.conn.Close()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			s.metrics.SilentClosed.Inc()
 		}
-		return
+		return undecided
 	}
 	_ = w.conn.SetReadDeadline(time.Time{})
-	switch said {
-	case speaksGRPC:
-		s.grpc.deliver(ctx, w.conn, s.timeout)
-	case speaksTLS:
+	switch {
+	case said == speaksTLS && s.tls != nil:
+		return speaksTLS
+	case said == speaksTLS:
 		w.conn.Close()
 		s.refusedTLS(w.conn)
-	default:
+	case s.tlsOnly:
+		s.refusedPlain(w.conn, said)
+	case said == speaksGRPC && !s.noGRPC:
+		s.grpc.deliver(ctx, w.conn, s.timeout)
+	case said == speaksHTTP1 && !s.noHTTP:
 		s.http.deliver(ctx, w.conn, s.timeout)
+	default:
+		w.conn.Close() // etcd's port for one of the two closes the other as well
 	}
+	return undecided
 }
 
 func (s *Splitter) refusedTLS(conn net.Conn) {

@@ -1,20 +1,20 @@
 // Package web is the door for HTTP: health, readiness, version, metrics and debugging, on the same port as
 // gRPC and, where asked, on a metrics port of their own.
 //
-// Splitter parts one plain listener by the first bytes of each connection: the HTTP/2 preface goes to
-// gRPC, anything else to HTTP/1. NewHandler answers on the client port, NewMetricsHandler on a metrics
+// Splitter parts one listener, plain text, TLS or both: gRPC gets its own transport, HTTP/1 and what else speaks
+// HTTP/2 go to net/http. Credentials tells gRPC whom a connection belongs to. NewHandler answers on the client port, NewMetricsHandler on a metrics
 // port, NewServer wraps either in an http.Server with this package's limits. Paths, bodies and headers are
 // etcd's, because probes and scripts compare them.
 //
 // Goroutines: Splitter.Run accepts, with one short-lived goroutine per connection that has not said yet
-// what it speaks; net/http has its own per connection; a health check's test read runs in a goroutine of
+// what it speaks, or is in its TLS handshake, or speaks HTTP/2 under TLS and has asked nothing; net/http has its own per connection; a health check's test read runs in a goroutine of
 // which there is at most one per handler and kind.
 //
 // Invariants: a connection that a branch's Accept has returned belongs to its server alone and reads
 // exactly the bytes the client sent; a probe is answered within checkTimeout per check even if the read
 // behind it hangs; nothing is registered globally, so many servers can live in one process.
 //
-// Limits: firstBytesTimeout, maxUndecided, checkTimeout, maxScrapes, maxHeaderBytes, readHeaderTimeout and
+// Limits: firstBytesTimeout, maxUndecided, handshakeTimeout, maxHandshakes, maxOpeningBytes, checkTimeout, maxScrapes, maxHeaderBytes, readHeaderTimeout and
 // idleTimeout, each at its declaration.
 package web
 
@@ -77,6 +77,8 @@ type HandlerOptions struct {
 	HostWhitelist []string
 	// EnablePprof serves /debug/pprof.
 	EnablePprof bool
+	// Gateway serves /v3/, the JSON form of the gRPC API.
+	Gateway http.Handler
 }
 
 // NewHandler is everything that is served on the client port over HTTP.
@@ -87,7 +89,10 @@ func NewHandler(o HandlerOptions) http.Handler {
 	if o.EnablePprof {
 		handlePprof(mux)
 	}
-	mux.HandleFunc("/v3/", gatewayNotBuilt)
+	if o.Gateway == nil {
+		o.Gateway = http.HandlerFunc(gatewayNotBuilt)
+	}
+	mux.Handle("/v3/", o.Gateway)
 	return newGate(o, mux)
 }
 
@@ -97,9 +102,17 @@ func NewMetricsHandler(o HandlerOptions) http.Handler { return newProbeMux(o) }
 
 // NewServer is an http.Server for a handler of this package, with its limits set and its complaints sent
 // to the log. The caller serves and closes it.
+//
+// It serves HTTP/2 too, on connections that a Splitter has secured and looked into; they reach it in a form that
+// net/http calls unencrypted although it is not.
 func NewServer(h http.Handler, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           h,
+		Protocols:         protocols,
+		Handler:           refuseGRPC(h),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
