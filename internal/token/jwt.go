@@ -1,8 +1,6 @@
 package token
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"math"
@@ -28,7 +26,7 @@ type jwts struct {
 	ttl      time.Duration
 	parser   *jwt.Parser
 	seed     maphash.Seed
-	verified *memory[[sha256.Size]byte, *verified]
+	verified *memory[string, *verified] // by the token's text: hashing it would take longer than all the rest
 	issued   *memory[issue, string]
 }
 
@@ -55,8 +53,8 @@ func newJWTs(s spec) (*jwts, error) {
 		method: s.method, keys: k, ttl: s.ttl, seed: maphash.MakeSeed(),
 		// The method is ours to choose: a token that says another one is not even looked at.
 		parser: jwt.NewParser(jwt.WithValidMethods([]string{s.method.Alg()})),
-		verified: newMemory(maxJWTWeight, s.ttl, func(_ [sha256.Size]byte, v *verified) int {
-			return entryWeight + 64 + len(v.User)
+		verified: newMemory(maxJWTWeight, s.ttl, func(token string, v *verified) int {
+			return entryWeight + 64 + len(token) + len(v.User)
 		}),
 		issued: newMemory(maxIssuedWeight, time.Second, func(i issue, token string) int {
 			return entryWeight + len(i.user) + len(token)
@@ -92,14 +90,13 @@ func (j *jwts) identify(_ *auth.View, token string) (auth.Identity, error) {
 	if len(token) > maxTokenBytes {
 		return auth.Identity{}, ErrInvalid
 	}
-	hash := sha256.Sum256([]byte(token))
-	sum := binary.LittleEndian.Uint64(hash[:])
-	known, ok := j.verified.get(sum, hash)
+	sum := maphash.String(j.seed, token)
+	known, ok := j.verified.get(sum, token)
 	if !ok {
 		if known, ok = j.verify(token); !ok {
 			return auth.Identity{}, ErrInvalid
 		}
-		j.verified.put(sum, hash, known)
+		j.verified.put(sum, strings.Clone(token), known)
 	}
 	if !known.expiry.IsZero() && !time.Now().Before(known.expiry) {
 		return auth.Identity{}, ErrInvalid

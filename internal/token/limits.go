@@ -21,7 +21,7 @@ const (
 
 	// maxSimpleWeight is how much is remembered of simple tokens in use, in bytes: about 100,000 of the usual length.
 	maxSimpleWeight = 32 << 20
-	// maxJWTWeight is how much is remembered of verified JWTs, in bytes: more than 100,000.
+	// maxJWTWeight is how much is remembered of verified JWTs, in bytes: about 50,000.
 	maxJWTWeight = 32 << 20
 	// maxIssuedWeight is how much is remembered of JWTs just given out, in bytes.
 	maxIssuedWeight = 4 << 20
