@@ -100,13 +100,14 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	control := http.NewResponseController(w)
 	body := g.bodyOf(r, cancel)
-	if body.converses {
-		// A client may go on asking while it is answered. Where that cannot be switched on it need not be:
-		// only HTTP/1 of net/http waits for the end of a request before it answers.
-		_ = control.EnableFullDuplex()
-		defer body.abandon(control)
-	} else {
+	switch {
+	case !body.converses:
 		body.hurry(control)
+	case r.ContentLength >= 0:
+		body.hurry(control)
+		body.take()
+	default:
+		defer body.converse(w, r, control)()
 	}
 	g.serve(ctx, w, r, body)
 }
@@ -115,8 +116,6 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (g *gateway) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, body *jsonBody) {
 	r = r.WithContext(context.WithValue(ctx, bodyKey{}, body))
 	r.Body = body
-	// Everything is taken for JSON, whatever it calls itself.
-	r.Header.Del("Content-Type")
 	g.mux.ServeHTTP(w, r)
 }
 

@@ -1,12 +1,12 @@
 package web
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -41,8 +41,7 @@ type jsonBody struct {
 	converses bool
 	limit     int64 // bytes
 	cancel    func()
-	arrived   func()      // called at the end of the body; may be nil
-	ended     atomic.Bool // the end of the body was read
+	arrived   func() // called at the end of the body; may be nil
 
 	left int64 // bytes of limit; whoever reads the body has it, one reader after another
 
@@ -66,10 +65,26 @@ func (b *jsonBody) hurry(control *http.ResponseController) {
 	b.arrived = func() { _ = control.SetReadDeadline(time.Time{}) }
 }
 
-// abandon wakes whoever still waits for the client to go on asking: net/http ends a request only when nobody
-// reads its body any more.
-func (b *jsonBody) abandon(control *http.ResponseController) {
-	if !b.ended.Load() {
+// take reads the whole body of a conversation in which the client says at the outset how much it will say.
+func (b *jsonBody) take() {
+	all, err := io.ReadAll(b)
+	if err != nil {
+		_ = b.fail(status.Error(codes.InvalidArgument, err.Error())) // found before anything is answered
+	}
+	b.ReadCloser = io.NopCloser(bytes.NewReader(all))
+}
+
+// converse lets the client go on asking while it is answered, and returns what is to be done at the end. Such
+// a connection serves nothing else afterwards: whether its client still says something is not known.
+func (b *jsonBody) converse(w http.ResponseWriter, r *http.Request, control *http.ResponseController) (over func()) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	// Where this cannot be switched on it need not be: only HTTP/1 of net/http waits for the end of a request
+	// before it answers.
+	_ = control.EnableFullDuplex()
+	return func() {
+		// It ends a request only when nobody reads its body any more, so whoever still waits is woken.
 		_ = control.SetReadDeadline(time.Unix(1, 0)) // without a connection nobody waits for it
 	}
 }
@@ -81,8 +96,9 @@ func (b *jsonBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
-	if errors.Is(err, io.EOF) && !b.ended.Swap(true) && b.arrived != nil {
+	if errors.Is(err, io.EOF) && b.arrived != nil {
 		b.arrived()
+		b.arrived = nil
 	}
 	return n, err
 }
@@ -140,8 +156,12 @@ func (d *decoder) Decode(v any) error {
 	if err == nil {
 		err = d.options.Unmarshal(text, v.(proto.Message))
 	}
-	if err != nil {
-		return d.body.fail(status.Error(codes.InvalidArgument, err.Error()))
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = d.body.fail(status.Error(codes.InvalidArgument, err.Error()))
+	if d.body.converses {
+		return io.EOF // The fault has ended the conversation; to whoever sends on it nothing more comes.
+	}
+	return err
 }
