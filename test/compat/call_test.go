@@ -65,8 +65,8 @@ func (s *teller) context(ctx context.Context, t *testing.T, d *datadriven.TestDa
 		var pair string
 		d.ScanArgs(t, "md", &pair)
 		k, v, _ := strings.Cut(pair, ":")
-		if name, ok := strings.CutPrefix(v, "$token-"); ok {
-			v = s.token(name)
+		if before, name, ok := strings.Cut(v, "$token-"); ok {
+			v = before + s.token(name)
 		}
 		ctx = metadata.AppendToOutgoingContext(ctx, k, strings.ReplaceAll(v, "_", " "))
 	}

@@ -2,6 +2,8 @@ package compat
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -168,6 +170,11 @@ func (s *teller) tell(t *testing.T, d *datadriven.TestData) string {
 		return s.http(t, d)
 	case "fill":
 		return s.fill(t, d)
+	case "wait":
+		var ms int
+		d.ScanArgs(t, "ms", &ms)
+		<-time.After(time.Duration(ms) * time.Millisecond)
+		return ""
 	case "restart":
 		s.restart(t)
 		return ""
@@ -222,5 +229,22 @@ func (s *teller) restart(t *testing.T) {
 	t.Helper()
 	s.watches = map[string]*harness.WatchStream{}
 	s.node.Kill9(t)
-	s.node.Restart(t)
+	s.node.Launch(t)
+	// An alarm that outlived the restart makes the health false for good, so the node is ready when it knows its leader.
+	harness.Eventually(t, settleLimit, "the node is back", func() error {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.node.URL()+"/health", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK && !strings.Contains(string(body), "ALARM") {
+			return fmt.Errorf("%s", body)
+		}
+		return err
+	})
 }
