@@ -47,7 +47,7 @@ func BenchmarkUnaryOverLoopback(b *testing.B) {
 			return h.conn.Invoke(ctx, "/etcdserverpb.KV/Range", &pb.RangeRequest{Key: []byte("k000")}, new(pb.RangeResponse))
 		}},
 		{"nothing", func(ctx context.Context, h *house) error {
-			return h.conn.Invoke(ctx, "/etcdserverpb.Auth/AuthStatus", &pb.PutRequest{Key: []byte("/registry/pods/default/web-1"), Value: value}, new(pb.PutResponse))
+			return h.conn.Invoke(ctx, "/v3lockpb.Lock/Lock", &pb.PutRequest{Key: []byte("/registry/pods/default/web-1"), Value: value}, new(pb.PutResponse))
 		}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

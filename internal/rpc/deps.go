@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-
 	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/lease"
@@ -74,8 +72,6 @@ type Deps struct {
 	Version             string // the etcd version that clients are told, such as "3.7.3"
 	StorageVersion      string // the etcd storage version that clients are told, such as "3.7.0"
 
-	// Alarms are the alarms that are raised; nil where none can be.
-	Alarms func() []*pb.AlarmMember
 	// DatabaseBytes is the size of the database on disk and how much of it holds data.
 	DatabaseBytes func() (total, inUse int64)
 	// ExtensiveMetrics also records how long calls take.

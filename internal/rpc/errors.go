@@ -8,10 +8,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/lease"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
+	"github.com/keelson-db/keelson/internal/token"
 )
 
 // translation is one row of the table: what the house says, and what a client must hear.
@@ -19,7 +21,7 @@ type translation struct{ ours, theirs error }
 
 // translations is the one place where our errors become etcd's. Clients compare code and text, so both
 // are exact. Errors that are about the shape of a request are etcd's from the start and not listed.
-func translations() [11]translation {
+func translations() [33]translation {
 	return [...]translation{
 		{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
 		{mvcc.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
@@ -33,6 +35,30 @@ func translations() [11]translation {
 		{replica.ErrTimeoutLeaderFail, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 		{replica.ErrTimeout, rpctypes.ErrGRPCTimeout},
 		{errLeaseWait, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
+		{state.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+		{state.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
+
+		{auth.ErrRootUserNotExist, rpctypes.ErrGRPCRootUserNotExist},
+		{auth.ErrRootRoleNotExist, rpctypes.ErrGRPCRootRoleNotExist},
+		{auth.ErrUserExists, rpctypes.ErrGRPCUserAlreadyExist},
+		{auth.ErrUserEmpty, rpctypes.ErrGRPCUserEmpty},
+		{auth.ErrUserNotFound, rpctypes.ErrGRPCUserNotFound},
+		{auth.ErrRoleExists, rpctypes.ErrGRPCRoleAlreadyExist},
+		{auth.ErrRoleNotFound, rpctypes.ErrGRPCRoleNotFound},
+		{auth.ErrRoleEmpty, rpctypes.ErrGRPCRoleEmpty},
+		{auth.ErrPermissionDenied, rpctypes.ErrGRPCPermissionDenied},
+		{auth.ErrRoleNotGranted, rpctypes.ErrGRPCRoleNotGranted},
+		{auth.ErrPermissionNotGiven, rpctypes.ErrGRPCPermissionNotGiven},
+		{auth.ErrPermissionNotGranted, rpctypes.ErrGRPCPermissionNotGranted},
+		{auth.ErrInvalidManagement, rpctypes.ErrGRPCInvalidAuthMgmt},
+		{auth.ErrOldRevision, rpctypes.ErrGRPCAuthOldRevision},
+		{token.ErrInvalid, rpctypes.ErrGRPCInvalidAuthToken},
+		{token.ErrFailed, rpctypes.ErrGRPCAuthFailed},
+		{token.ErrBusy, withCode(codes.Unknown, rpctypes.ErrGRPCRequestTooManyRequests)},
+		// These have no code in etcd, and a hash that cannot be read has the text of another error.
+		{token.ErrNoPassword, status.Error(codes.Unknown, token.ErrNoPassword.Error())},
+		{token.ErrVerifyOnly, status.Error(codes.Unknown, token.ErrVerifyOnly.Error())},
+		{state.ErrBadHash, status.Error(codes.Unknown, token.ErrNoPassword.Error())},
 	}
 }
 

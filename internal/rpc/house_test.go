@@ -13,6 +13,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
@@ -26,6 +27,7 @@ import (
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
 	"github.com/keelson-db/keelson/internal/storage"
+	"github.com/keelson-db/keelson/internal/token"
 	"github.com/keelson-db/keelson/internal/watch"
 )
 
@@ -133,6 +135,7 @@ type house struct {
 	watch       pb.WatchClient
 	cluster     pb.ClusterClient
 	maintenance pb.MaintenanceClient
+	auth        pb.AuthClient
 }
 
 func newMachine(t testing.TB) *state.Machine {
@@ -171,8 +174,12 @@ func newHouse(t testing.TB, change func(*Deps)) *house {
 	h.clock.leading.Store(true)
 	h.replica.leader.Store(houseMember)
 	hub := watch.New(machine.KV(), watch.Options{})
+	tokens, err := token.New(token.Options{Spec: "simple", Cost: bcrypt.MinCost})
+	if err != nil {
+		t.Fatal(err)
+	}
 	h.deps = Deps{
-		Replica: h.replica, Machine: machine, Hub: hub, Clock: h.clock,
+		Replica: h.replica, Machine: machine, Hub: hub, Clock: h.clock, Tokens: tokens,
 		Metrics: metrics.New(), Log: slog.New(slog.DiscardHandler),
 		ClusterID: houseCluster, MemberID: houseMember, Version: "3.7.3", StorageVersion: "3.7.0",
 		DatabaseBytes: func() (int64, int64) { return 4096, 1024 },
@@ -210,6 +217,7 @@ func newHouse(t testing.TB, change func(*Deps)) *house {
 	h.conn = conn
 	h.kv, h.lease, h.watch = pb.NewKVClient(conn), pb.NewLeaseClient(conn), pb.NewWatchClient(conn)
 	h.cluster, h.maintenance = pb.NewClusterClient(conn), pb.NewMaintenanceClient(conn)
+	h.auth = pb.NewAuthClient(conn)
 	return h
 }
 

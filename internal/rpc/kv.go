@@ -14,6 +14,8 @@ import (
 // kvServer answers the key-value service. Reads pass a barrier and look at a view; writes are proposed.
 type kvServer struct {
 	headers
+	access
+	space
 	replica  Proposer
 	store    *mvcc.Store
 	counts   *metrics.MVCC
@@ -48,7 +50,7 @@ func (s *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (*mvcc.Ran
 	if err := s.barrier(ctx, r.Serializable); err != nil {
 		return nil, err
 	}
-	return s.look(ctx, state.Query(r))
+	return s.look(ctx, r, state.Query(r))
 }
 
 // barrier makes sure that the next view shows everything acknowledged so far, unless the client is
@@ -60,18 +62,24 @@ func (s *kvServer) barrier(ctx context.Context, serializable bool) error {
 	return s.replica.Barrier(ctx)
 }
 
-// look reads from a view of its own.
-func (s *kvServer) look(ctx context.Context, q mvcc.RangeQuery) (*mvcc.RangeResult, error) {
+// look reads, for a request, from a view of its own. Rights are asked for once the view is pinned.
+func (s *kvServer) look(ctx context.Context, r *pb.RangeRequest, q mvcc.RangeQuery) (*mvcc.RangeResult, error) {
 	s.counts.Ranges.Inc()
 	start := time.Now()
 	view := s.store.View()
 	defer view.Close()
+	if err := s.may(ctx, r); err != nil {
+		return nil, err
+	}
 	res, err := view.Range(ctx, q)
 	s.rangeLooking.Observe(time.Since(start), err)
 	return res, err
 }
 
 func (s *kvServer) put(ctx context.Context, r *pb.PutRequest) (any, error) {
+	if err := s.admit(r); err != nil {
+		return nil, err
+	}
 	if err := checkPut(r); err != nil {
 		return nil, err
 	}
@@ -96,6 +104,9 @@ func (s *kvServer) deleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (a
 }
 
 func (s *kvServer) txn(ctx context.Context, r *pb.TxnRequest) (any, error) {
+	if err := s.admit(r); err != nil {
+		return nil, err
+	}
 	if err := checkTxn(r, s.maxOps); err != nil {
 		return nil, err
 	}
@@ -124,6 +135,9 @@ func (s *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnRespon
 	s.counts.Txns.Inc()
 	view := s.store.View()
 	defer view.Close()
+	if err := s.may(ctx, r); err != nil {
+		return nil, err
+	}
 	out, err := state.ReadTxn(ctx, view, r)
 	if err != nil {
 		return nil, err

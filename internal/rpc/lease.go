@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 
+	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/expiry"
 	"github.com/keelson-db/keelson/internal/lease"
@@ -33,6 +34,8 @@ var errLeaseWait = errors.New("wait until everything acknowledged is applied: to
 // left by the clock.
 type leaseServer struct {
 	headers
+	access
+	space
 	replica    Proposer
 	clock      LeaseClock
 	table      *lease.Table
@@ -51,6 +54,12 @@ func minLeaseSeconds(election time.Duration) int64 {
 }
 
 func (s *leaseServer) grant(ctx context.Context, r *pb.LeaseGrantRequest) (any, error) {
+	if err := s.admit(r); err != nil {
+		return nil, err
+	}
+	if err := s.may(ctx, r); err != nil { // before the time to live is looked at, as in etcd
+		return nil, err
+	}
 	if r.TTL > lease.MaxTTL {
 		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
 	}
@@ -129,14 +138,21 @@ func (s *leaseServer) renewAll(stream grpc.ServerStream) error {
 	}
 }
 
-// renew gives a lease its time again. A member that has just started may lead in a moment, so it waits for
+// renew gives a lease its time again, if the caller may write all that hangs on it now. A member that has just started may lead in a moment, so it waits for
 // that before it says that it cannot.
 func (s *leaseServer) renew(ctx context.Context, id lease.ID) (int64, error) {
-	ttl, err := s.clock.Renew(ctx, id)
+	ttl, err := s.renewOnce(ctx, id)
 	if !errors.Is(err, expiry.ErrNotPrimary) {
 		return ttl, err
 	}
 	if err := s.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	return s.renewOnce(ctx, id)
+}
+
+func (s *leaseServer) renewOnce(ctx context.Context, id lease.ID) (int64, error) {
+	if err := s.may(ctx, &pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
 		return 0, err
 	}
 	return s.clock.Renew(ctx, id)
@@ -161,6 +177,9 @@ func (s *leaseServer) catchUp(ctx context.Context) error {
 }
 
 func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (any, error) {
+	if err := s.may(ctx, r); err != nil {
+		return nil, err
+	}
 	id := lease.ID(r.ID)
 	left, granted, ok := s.clock.Remaining(id)
 	if !ok {
@@ -181,15 +200,35 @@ func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 		for _, key := range s.table.Keys(id) {
 			out.Keys = append(out.Keys, []byte(key))
 		}
+		// Keys may have come to hang on the lease since the question, and they are what is told.
+		if err := s.mayRead(ctx, out.Keys); err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
 }
 
+// mayRead says whether the caller may read every one of some keys.
+func (s *leaseServer) mayRead(ctx context.Context, keys [][]byte) error {
+	view := s.view()
+	if !view.Enabled() {
+		return nil
+	}
+	by, err := s.identify(ctx, view)
+	for i := 0; i < len(keys) && err == nil; i++ {
+		err = view.CheckRange(by, auth.Read, keys[i], nil)
+	}
+	return err
+}
+
 // leases lists what this member knows, those that end first in front.
-func (s *leaseServer) leases(context.Context, *pb.LeaseLeasesRequest) (any, error) {
+func (s *leaseServer) leases(ctx context.Context, r *pb.LeaseLeasesRequest) (any, error) {
 	out := &pb.LeaseLeasesResponse{Header: s.now()}
 	for _, id := range s.clock.ByExpiry() {
 		out.Leases = append(out.Leases, &pb.LeaseStatus{ID: int64(id)})
+	}
+	if err := s.may(ctx, r); err != nil { // by what hangs on them now, which is no older than the list
+		return nil, err
 	}
 	return out, nil
 }

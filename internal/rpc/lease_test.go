@@ -62,7 +62,7 @@ func TestLeaseIDsAreDrawnUntilOneIsFree(t *testing.T) {
 		Replica: twin.replica, Machine: twin.deps.Machine, Clock: twin.clock, Metrics: twin.deps.Metrics,
 		MemberID: houseMember, Limits: twin.deps.Limits,
 	})
-	grant := l.unary["LeaseGrant"](twin.services.gate, "/etcdserverpb.Lease/LeaseGrant")
+	grant := l.unary["LeaseGrant"].bind(twin.services.gate, "/etcdserverpb.Lease/LeaseGrant")
 	out, err := grant(nil, ctx, func(in any) error { in.(*pb.LeaseGrantRequest).TTL = 60; return nil }, nil)
 	if err != nil || out.(*pb.LeaseGrantResponse).ID == first.ID {
 		t.Errorf("with the first ID taken: %v, %v", out, err)

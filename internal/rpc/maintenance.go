@@ -5,8 +5,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/member"
 )
@@ -47,33 +45,8 @@ func (s *maintenanceServer) status(context.Context, *pb.StatusRequest) (any, err
 	if st.Leader == 0 {
 		out.Errors = append(out.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
 	}
-	for _, a := range s.raised() {
+	for _, a := range s.alarms() {
 		out.Errors = append(out.Errors, a.String())
-	}
-	return out, nil
-}
-
-// raised are the alarms that are raised.
-func (s *maintenanceServer) raised() []*pb.AlarmMember {
-	if s.alarms == nil {
-		return nil
-	}
-	return s.alarms()
-}
-
-// alarm lists alarms. The list is linearizable: an operator who has just disarmed one must see that.
-func (s *maintenanceServer) alarm(ctx context.Context, r *pb.AlarmRequest) (any, error) {
-	if r.Action != pb.AlarmRequest_GET {
-		return nil, status.Error(codes.Unimplemented, "keelson: Alarm "+r.Action.String()+" is not built yet; see docs/compat.md")
-	}
-	if err := s.replica.Barrier(ctx); err != nil {
-		return nil, err
-	}
-	out := &pb.AlarmResponse{Header: s.now()}
-	for _, a := range s.raised() {
-		if r.Alarm == pb.AlarmType_NONE || r.Alarm == a.Alarm {
-			out.Alarms = append(out.Alarms, a)
-		}
 	}
 	return out, nil
 }

@@ -33,7 +33,7 @@ func (s *kvServer) rangeStream(stream grpc.ServerStream) error {
 	}
 	q := state.Query(r)
 	q.Sort, q.Target = mvcc.SortNone, mvcc.ByKey
-	return s.sendChunks(ctx, stream, q, r.Limit)
+	return s.sendChunks(ctx, stream, r, q)
 }
 
 func checkRangeStream(r *pb.RangeRequest) error {
@@ -51,8 +51,10 @@ func checkRangeStream(r *pb.RangeRequest) error {
 }
 
 // sendChunks reads and sends chunk by chunk until the range or the limit ends. The number of keys in a
-// chunk grows while chunks are small; its bytes are bounded whatever the number is.
-func (s *kvServer) sendChunks(ctx context.Context, stream grpc.ServerStream, q mvcc.RangeQuery, limit int64) error {
+// chunk grows while chunks are small; its bytes are bounded whatever the number is. Each chunk asks again
+// whether the caller may read the whole range, so a right that is taken away ends the stream.
+func (s *kvServer) sendChunks(ctx context.Context, stream grpc.ServerStream, r *pb.RangeRequest, q mvcc.RangeQuery) error {
+	limit := r.Limit
 	q.MaxBytes = int64(s.maxBytes)
 	var first *mvcc.RangeResult // its revisions and its count speak for the whole stream
 	keys, left := int64(firstChunkKeys), limit
@@ -61,7 +63,7 @@ func (s *kvServer) sendChunks(ctx context.Context, stream grpc.ServerStream, q m
 		if limit > 0 {
 			q.Limit = min(keys, left)
 		}
-		res, err := s.look(ctx, q)
+		res, err := s.look(ctx, r, q)
 		if err != nil {
 			return err
 		}

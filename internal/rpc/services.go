@@ -26,13 +26,8 @@ type Services struct {
 
 // built are the methods of a service that answer; by name.
 type built struct {
-	unary  map[string]func(g *gate, full string) grpc.MethodHandler
-	stream map[string]func(grpc.ServerStream) error
-}
-
-// method fits a function into the table of a service's methods.
-func method[In any](f func(context.Context, *In) (any, error)) func(*gate, string) grpc.MethodHandler {
-	return func(g *gate, full string) grpc.MethodHandler { return unary(g, full, f) }
+	unary  map[string]unaryMethod
+	stream map[string]streamMethod
 }
 
 // New builds the services. They begin to answer when they are registered and the transport is started.
@@ -50,7 +45,7 @@ func New(d Deps) *Services {
 	s.add(d, &pb.Lease_ServiceDesc, leaseMethods(d))
 	s.add(d, &pb.Cluster_ServiceDesc, clusterMethods(d))
 	s.add(d, &pb.Maintenance_ServiceDesc, maintenanceMethods(d))
-	s.add(d, &pb.Auth_ServiceDesc, built{})
+	s.add(d, &pb.Auth_ServiceDesc, authMethods(d))
 	s.add(d, lockService(), built{})
 	s.add(d, electionService(), built{})
 	s.add(d, &healthpb.Health_ServiceDesc, healthMethods(s.health))
@@ -88,18 +83,18 @@ func (s *Services) add(d Deps, theirs *grpc.ServiceDesc, b built) {
 
 	for _, m := range theirs.Methods {
 		full := "/" + theirs.ServiceName + "/" + m.MethodName
-		handler := unbuiltMethod(s.gate, full, m.MethodName)
-		if bind, ok := b.unary[m.MethodName]; ok {
-			handler = bind(s.gate, full)
+		handler := refusedMethod(s.gate, full, unbuilt(m.MethodName))
+		if method, ok := b.unary[m.MethodName]; ok {
+			handler = method.handler(s.gate, full)
 		}
 		ours.Methods = append(ours.Methods, grpc.MethodDesc{MethodName: m.MethodName, Handler: handler})
 	}
 	for _, m := range theirs.Streams {
-		serve, ok := b.stream[m.StreamName]
+		method, ok := b.stream[m.StreamName]
 		if !ok {
-			serve = func(grpc.ServerStream) error { return unbuilt(m.StreamName) }
+			method = openStream(func(grpc.ServerStream) error { return unbuilt(m.StreamName) })
 		}
-		m.Handler = s.gate.stream("/"+theirs.ServiceName+"/"+m.StreamName, serve)
+		m.Handler = method.handler(s.gate, "/"+theirs.ServiceName+"/"+m.StreamName)
 		ours.Streams = append(ours.Streams, m)
 	}
 	s.descs = append(s.descs, ours)
@@ -124,13 +119,13 @@ func unbuilt(name string) error {
 	return status.Error(codes.Unimplemented, "keelson: "+name+" is not built yet; see docs/compat.md")
 }
 
-// unbuiltMethod does not even read the request: whatever it says, the answer is the same.
-func unbuiltMethod(g *gate, full, name string) grpc.MethodHandler {
+// refusedMethod does not even read the request: whatever it says, the answer is the same.
+func refusedMethod(g *gate, full string, answer error) grpc.MethodHandler {
 	m := g.set.GRPC.Method(full)
 	return func(any, context.Context, func(any) error, grpc.UnaryServerInterceptor) (any, error) {
 		m.Started()
-		m.Handled(codes.Unimplemented)
-		return nil, unbuilt(name)
+		m.Handled(status.Code(answer))
+		return nil, answer
 	}
 }
 
@@ -143,7 +138,8 @@ func (d Deps) headers() headers {
 
 func kvMethods(d Deps) built {
 	kv := &kvServer{
-		headers: d.headers(), replica: d.Replica, store: d.Machine.KV(), counts: d.Metrics.MVCC,
+		headers: d.headers(), access: d.access(), space: space{d.Quota},
+		replica: d.Replica, store: d.Machine.KV(), counts: d.Metrics.MVCC,
 		maxOps: d.MaxTxnOps, maxBytes: d.MaxRequestBytes,
 		puts:         newProposing[*pb.PutResponse](d, "Put"),
 		deletes:      newProposing[*pb.DeleteRangeResponse](d, "DeleteRange"),
@@ -154,14 +150,14 @@ func kvMethods(d Deps) built {
 		rangeLooking: d.Metrics.Server.RangeOutcomes(),
 	}
 	return built{
-		unary: map[string]func(*gate, string) grpc.MethodHandler{
-			"Range":       method(kv.rangeKeys),
-			"Put":         method(kv.put),
-			"DeleteRange": method(kv.deleteRange),
-			"Txn":         method(kv.txn),
-			"Compact":     method(kv.compact),
+		unary: map[string]unaryMethod{
+			"Range":       askingMethod(kv.rangeKeys),
+			"Put":         proposedMethod(kv.put),
+			"DeleteRange": proposedMethod(kv.deleteRange),
+			"Txn":         askingMethod(kv.txn),
+			"Compact":     proposedMethod(kv.compact),
 		},
-		stream: map[string]func(grpc.ServerStream) error{"RangeStream": kv.rangeStream},
+		stream: map[string]streamMethod{"RangeStream": askingStream(kv.rangeStream)},
 	}
 }
 
@@ -180,59 +176,60 @@ func watchMethods(d Deps) built {
 			}
 		},
 	})
-	return built{stream: map[string]func(grpc.ServerStream) error{"Watch": func(stream grpc.ServerStream) error {
+	return built{stream: map[string]streamMethod{"Watch": askingStream(func(stream grpc.ServerStream) error {
 		return w.Watch(&grpc.GenericServerStream[pb.WatchRequest, pb.WatchResponse]{ServerStream: stream})
-	}}}
+	})}}
 }
 
 func leaseMethods(d Deps) built {
 	l := &leaseServer{
-		headers: d.headers(), replica: d.Replica, clock: d.Clock, table: d.Machine.Leases(), set: d.Metrics,
+		headers: d.headers(), access: d.access(), space: space{d.Quota},
+		replica: d.Replica, clock: d.Clock, table: d.Machine.Leases(), set: d.Metrics,
 		minSeconds: minLeaseSeconds(d.ElectionTimeout),
 		grants:     newProposing[*pb.LeaseGrantResponse](d, "LeaseGrant"),
 		revokes:    newProposing[*pb.LeaseRevokeResponse](d, "LeaseRevoke"),
 		ids:        rand.New(rand.NewPCG(d.Seed^d.MemberID, leaseSeedStream)),
 	}
 	return built{
-		unary: map[string]func(*gate, string) grpc.MethodHandler{
-			"LeaseGrant":      method(l.grant),
-			"LeaseRevoke":     method(l.revoke),
-			"LeaseTimeToLive": method(l.timeToLive),
-			"LeaseLeases":     method(l.leases),
+		unary: map[string]unaryMethod{
+			"LeaseGrant":      askingMethod(l.grant),
+			"LeaseRevoke":     proposedMethod(l.revoke),
+			"LeaseTimeToLive": askingMethod(l.timeToLive),
+			"LeaseLeases":     askingMethod(l.leases),
 		},
-		stream: map[string]func(grpc.ServerStream) error{"LeaseKeepAlive": l.keepAlive},
+		stream: map[string]streamMethod{"LeaseKeepAlive": askingStream(l.keepAlive)},
 	}
 }
 
 func clusterMethods(d Deps) built {
 	c := &clusterServer{headers: d.headers(), replica: d.Replica, table: d.Machine.Members()}
-	return built{unary: map[string]func(*gate, string) grpc.MethodHandler{"MemberList": method(c.memberList)}}
+	return built{unary: map[string]unaryMethod{"MemberList": checkedMethod(d.access(), c.memberList)}}
 }
 
 func maintenanceMethods(d Deps) built {
 	m := &maintenanceServer{
-		headers: d.headers(), replica: d.Replica, members: d.Machine.Members(), alarms: d.Alarms,
+		headers: d.headers(), replica: d.Replica, members: d.Machine.Members(), alarms: d.Machine.Alarms,
 		version: d.Version, storageVersion: d.StorageVersion,
 		databaseBytes: d.DatabaseBytes, quotaBytes: d.QuotaBackendBytes,
 	}
-	return built{unary: map[string]func(*gate, string) grpc.MethodHandler{
-		"Status": method(m.status),
-		"Alarm":  method(m.alarm),
+	return built{unary: map[string]unaryMethod{
+		"Status": checkedMethod(d.access(), m.status),
+		"Alarm":  checkedMethod(d.access(), newAlarmServer(d).alarm),
 	}}
 }
 
 func healthMethods(h *health.Server) built {
 	return built{
-		unary: map[string]func(*gate, string) grpc.MethodHandler{
-			"Check": method(func(ctx context.Context, r *healthpb.HealthCheckRequest) (any, error) { return h.Check(ctx, r) }),
-			"List":  method(func(ctx context.Context, r *healthpb.HealthListRequest) (any, error) { return h.List(ctx, r) }),
+		unary: map[string]unaryMethod{
+			"Check": openMethod(func(ctx context.Context, r *healthpb.HealthCheckRequest) (any, error) { return h.Check(ctx, r) }),
+			"List":  openMethod(func(ctx context.Context, r *healthpb.HealthListRequest) (any, error) { return h.List(ctx, r) }),
 		},
-		stream: map[string]func(grpc.ServerStream) error{"Watch": func(stream grpc.ServerStream) error {
+		stream: map[string]streamMethod{"Watch": openStream(func(stream grpc.ServerStream) error {
 			r := new(healthpb.HealthCheckRequest)
 			if err := stream.RecvMsg(r); err != nil {
 				return err
 			}
 			return h.Watch(r, &grpc.GenericServerStream[healthpb.HealthCheckRequest, healthpb.HealthCheckResponse]{ServerStream: stream})
-		}},
+		})},
 	}
 }

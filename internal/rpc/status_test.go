@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -28,11 +26,11 @@ func TestMembersAreListedWithoutARevision(t *testing.T) {
 }
 
 func TestStatusTellsEverythingAndWaitsForNothing(t *testing.T) {
-	alarms := []*pb.AlarmMember{{MemberID: houseMember, Alarm: pb.AlarmType_NOSPACE}}
-	h := newHouse(t, func(d *Deps) { d.Alarms = func() []*pb.AlarmMember { return alarms } })
+	h := newHouse(t, nil)
+	h.put(t, "a", "1")
+	h.raise(t, houseMember, pb.AlarmType_NOSPACE)
 	fail := func() error { return errors.New("no quorum") }
 	h.replica.onBarrier.Store(&fail)
-	h.put(t, "a", "1")
 	got, err := h.maintenance.Status(context.Background(), &pb.StatusRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -67,21 +65,4 @@ func TestTheSizeIsNeverZero(t *testing.T) {
 	if err != nil || got.DbSize <= 0 {
 		t.Errorf("%v, %v", got, err)
 	}
-}
-
-func TestAlarmsAreListedByKind(t *testing.T) {
-	alarms := []*pb.AlarmMember{{MemberID: 1, Alarm: pb.AlarmType_NOSPACE}, {MemberID: 2, Alarm: pb.AlarmType_CORRUPT}}
-	h, ctx := newHouse(t, func(d *Deps) { d.Alarms = func() []*pb.AlarmMember { return alarms } }), context.Background()
-	for kind, want := range map[pb.AlarmType]int{pb.AlarmType_NONE: 2, pb.AlarmType_NOSPACE: 1, pb.AlarmType_CORRUPT: 1} {
-		got, err := h.maintenance.Alarm(ctx, &pb.AlarmRequest{Alarm: kind, MemberID: 9})
-		if err != nil || len(got.Alarms) != want {
-			t.Errorf("%v: %v, %v", kind, got, err)
-			continue
-		}
-		wantHeader(t, "alarm", got.Header, 1)
-	}
-	fail := func() error { return errors.New("no quorum") }
-	h.replica.onBarrier.Store(&fail)
-	_, err := h.maintenance.Alarm(ctx, &pb.AlarmRequest{})
-	wantError(t, "without a quorum", err, status.Error(codes.Unknown, "no quorum"))
 }
