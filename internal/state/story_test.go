@@ -16,7 +16,7 @@ import (
 // "group" all of them as one; commands are written as script says. Lines of "do" that are no commands:
 //
 //	range ...           the published state
-//	leases | members | applied | counts
+//	leases | members | applied | counts | rights
 //	history n           the changes after revision n
 //	flush | reopen | crash | replay
 //
@@ -111,6 +111,8 @@ func (s *teller) look(lines *script, out *strings.Builder) bool {
 		s.must(err)
 		st := s.m.KV().Stats()
 		fmt.Fprintf(out, "applied %+v, durable %+v, revision %d, compacted %d\n", s.m.Applied(), durable, st.Rev, st.CompactRev)
+	case "rights":
+		s.tellRights(out)
 	case "counts":
 		fmt.Fprintf(out, "%+v\n", s.m.TakeCounts())
 	case "history":

@@ -53,7 +53,7 @@ func parseArgs(words []string) args {
 		switch {
 		case ok:
 			a.named[name] = value
-		case strings.Contains(" prev ignore_value ignore_lease keys count expired ", " "+w+" "):
+		case strings.Contains(" prev ignore_value ignore_lease keys count expired no_password ", " "+w+" "):
 			a.flags[w] = true
 		default:
 			a.plain = append(a.plain, w)
@@ -113,6 +113,9 @@ func (s *script) op() command.Op {
 		return c
 	case "publish":
 		return &command.MemberPublish{ID: uint64(s.number(f[1])), Name: f[2], ClientURLs: f[3:]}
+	}
+	if op := s.rightsOp(f); op != nil {
+		return op
 	}
 	s.t.Fatalf("unknown line %q", line)
 	return nil
@@ -230,6 +233,8 @@ func tell(out *strings.Builder, r Result) {
 		tellDelete(out, a, "  ")
 	case *pb.TxnResponse:
 		tellTxn(out, a, "  ")
+	case *pb.AlarmResponse:
+		fmt.Fprintf(out, ", %d alarms\n", len(a.Alarms))
 	case *pb.LeaseGrantResponse:
 		fmt.Fprintf(out, ", lease %d for %d s\n", a.ID, a.TTL)
 	default:
