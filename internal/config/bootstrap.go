@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 )
@@ -122,7 +123,12 @@ func (c *Config) advertiseOutbound(flagName, defaultURL string, listen, advertis
 }
 
 func realHost() host {
-	return host{readFile: readConfigFile, outboundIP: outboundIP}
+	return host{readFile: readConfigFile, outboundIP: outboundIP, checkFile: checkFile}
+}
+
+func checkFile(path string) error {
+	_, err := os.Stat(path)
+	return err
 }
 
 // outboundIP is the source address of the default route. "Connecting" a UDP

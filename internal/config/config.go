@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/keelson-db/keelson/internal/certs"
 )
 
 // Defaults and words that etcd fixes.
@@ -123,6 +125,52 @@ type Config struct {
 	// LogOutputs are "default", "stderr", "stdout" or paths of files.
 	LogOutputs []string
 
+	// LogRotation says how the one log file makes way for new ones; nil when it does not.
+	LogRotation *LogRotation
+
+	// ClientTLS is what client URLs with https or unixs are served with. With AutoTLS its certificate is not
+	// named here: the server makes it.
+	ClientTLS certs.Options
+	// AutoTLS makes the server make its certificate itself.
+	AutoTLS bool
+	// SelfSignedCertValidity is how many years such a certificate is valid.
+	SelfSignedCertValidity uint
+
+	// AuthToken is the kind of the tokens with its options, as token.Options.Spec takes it.
+	AuthToken string
+	// AuthTokenTTL is how long a simple token lives when it is not used.
+	AuthTokenTTL time.Duration
+	// BcryptCost is the effort of hashing passwords, within bcrypt's bounds.
+	BcryptCost int
+
+	// EnableGRPCGateway serves the JSON gateway.
+	EnableGRPCGateway bool
+
+	// AutoCompactionMode is CompactionPeriodic or CompactionRevision, and says which of the next two counts.
+	AutoCompactionMode string
+	// AutoCompactionRetention is how much time of history is kept; 0 compacts only on request.
+	AutoCompactionRetention time.Duration
+	// AutoCompactionRevisions is how many revisions are kept; 0 compacts only on request.
+	AutoCompactionRevisions int64
+
+	// CorruptCheckTime is the pause between comparisons of the members' data; 0 makes none.
+	CorruptCheckTime time.Duration
+	// CompactHashCheckTime is the pause between comparisons of compaction hashes.
+	CompactHashCheckTime time.Duration
+	// AlarmSelfClear clears a NOSPACE alarm once there is space again.
+	AlarmSelfClear bool
+
+	// EnableDistributedTracing sends traces to the collector at DistributedTracingAddress.
+	EnableDistributedTracing bool
+	// DistributedTracingAddress is host:port of a collector that speaks OTLP over gRPC.
+	DistributedTracingAddress string
+	// DistributedTracingServiceName is the service name in traces.
+	DistributedTracingServiceName string
+	// DistributedTracingInstanceID is the instance id in traces, or empty.
+	DistributedTracingInstanceID string
+	// DistributedTracingSamplingRate is the number of traced requests per million.
+	DistributedTracingSamplingRate int64
+
 	// FeatureGates holds the effective value of every gate that etcd knows.
 	FeatureGates map[string]bool
 
@@ -182,6 +230,8 @@ type host struct {
 	readFile func(path string) ([]byte, error)
 	// outboundIP is the address of the default route.
 	outboundIP func() (string, error)
+	// checkFile says why a file cannot be used.
+	checkFile func(path string) error
 }
 
 func parse(args, environ []string, binaryName string, machine host) (*Config, error) {
@@ -197,7 +247,10 @@ func parse(args, environ []string, binaryName string, machine host) (*Config, er
 	if err := c.validate(in, clusterText); err != nil {
 		return nil, err
 	}
-	if err := c.refuseUnbuilt(in.settings); err != nil {
+	if err := refuseUnbuilt(in.settings); err != nil {
+		return nil, err
+	}
+	if err := checkPeerFiles(in.settings, machine); err != nil {
 		return nil, err
 	}
 	clusterText = c.adjustDefaults(clusterText, machine)
@@ -252,6 +305,11 @@ func (in *input) build(binaryName string) (*Config, error) {
 		HostWhitelist: words(all.text("host-whitelist")),
 		LogLevel:      strings.ToLower(all.text("log-level")),
 		LogOutputs:    words(all.text("log-outputs")),
+
+		EnableGRPCGateway:    all.bool("enable-grpc-gateway"),
+		CorruptCheckTime:     all.period("corrupt-check-time"),
+		CompactHashCheckTime: all.period("compact-hash-check-time"),
+		AlarmSelfClear:       all.bool("alarm-self-clear"),
 
 		Warnings: in.warnings,
 	}

@@ -20,5 +20,5 @@
 //
 // Limits: MaxConfigFileBytes for the file, LogQueueBytes for each log output.
 //
-// Keelson adds no flags of its own.
+// Flags that etcd does not have are marked as Keelson's own.
 package config

@@ -49,6 +49,29 @@ func TestImpossibleValuesAreRefusedInEtcdsWords(t *testing.T) {
 		{"--advertise-client-urls=http://:1",
 			`--advertise-client-urls "http://:1" must be in the format "host:port", "unix:/path/to/socket" or "unixs:/path/to/socket" (unexpected empty host (http://:1))`},
 		{"--initial-cluster=default=nowhere", "error setting up initial cluster: URL scheme must be http, https, unix, or unixs: nowhere"},
+		{"--auto-compaction-retention=-1h", "error parsing CompactionRetention: -1h is negative"},
+		{"--auto-compaction-retention=9999999999", "error parsing CompactionRetention: 9999999999 hours are too many"},
+		{"--cipher-suites=A", `unexpected TLS cipher suite "A"`},
+		{"--listen-client-urls=https://127.0.0.1:1 --advertise-client-urls=https://a:1",
+			"TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:1 with HTTPS scheme"},
+		{"--listen-client-http-urls=unixs://m:1", "TLS key/cert (--cert-file, --key-file) must be provided for client url unixs://m:1 with HTTPS scheme"},
+		{"--listen-metrics-urls=https://127.0.0.1:1", "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"},
+		{"--listen-metrics-urls=https://127.0.0.1:1 --cert-file=c", "KeyFile and CertFile must both be present[key: , cert: c]"},
+		{"--listen-metrics-urls=https://127.0.0.1:1 --cert-file=c --key-file=k --client-key-file=x",
+			"ClientKeyFile and ClientCertFile must both be present or both absent: key: x, cert: ]"},
+		{"--listen-client-http-urls=https://localhost:2379 --cert-file=c --key-file=k",
+			"cannot bind both --listen-client-urls and --listen-client-http-urls on the same url https://localhost:2379"},
+		{"--listen-metrics-urls=https://127.0.0.1:1 --auto-tls --self-signed-cert-validity=0",
+			"--auto-tls: selfSignedCertValidity is invalid,it should be greater than 0"},
+		{"--enable-distributed-tracing --distributed-tracing-sampling-rate=-1",
+			"distributed tracing configurition is not valid: (tracing sampling rate must be positive)"},
+		{"--enable-distributed-tracing --distributed-tracing-sampling-rate=1000001",
+			"distributed tracing configurition is not valid: (tracing sampling rate must be less than 1000000)"},
+		{"--enable-log-rotation", "--log-outputs requires a single file path when --log-rotate-config-json is defined"},
+		{"--enable-log-rotation --log-outputs=a,b", "--log-outputs requires a single file path when --log-rotate-config-json is defined"},
+		{"--enable-log-rotation --log-outputs=a --log-rotation-config-json={", "improperly formatted log rotation config: unexpected end of JSON input"},
+		{`--enable-log-rotation --log-outputs=a --log-rotation-config-json={"maxsize":"1"}`,
+			"invalid log rotation config: json: cannot unmarshal string into Go struct field LogRotation.maxsize of type int"},
 		{"--tls-min-version=TLS1.3 --cipher-suites=A", "cipher suites cannot be configured when only TLS1.3 is enabled"},
 		{"--tls-min-version=TLS1.3 --tls-max-version=TLS1.2", "min version (TLS1.3) is greater than max version (TLS1.2)"},
 		{"--tls-min-version=SSL3", `unexpected TLS version "SSL3" (must be one of: TLS1.2, TLS1.3)`},
@@ -63,6 +86,7 @@ func TestImpossibleValuesAreRefusedInEtcdsWords(t *testing.T) {
 
 func TestImpossibleValuesWithoutEtcdsWordsAreRefusedInOurs(t *testing.T) {
 	checkRefusals(t, []refusal{
+		{`--enable-log-rotation --log-outputs=a --log-rotation-config-json={"maxage":-1}`, "invalid log rotation config: sizes, ages and counts cannot be negative"},
 		{"--log-level=loud", `unknown log level "loud": use debug, info, warn, error, panic or fatal`},
 		{"--metrics=all", `unknown metrics level "all": use basic or extensive`},
 		{"--max-learners=2 --experimental-max-learners=3", "both --experimental-max-learners and --max-learners are set: keep only --max-learners"},
@@ -73,25 +97,10 @@ func TestImpossibleValuesWithoutEtcdsWordsAreRefusedInOurs(t *testing.T) {
 
 func TestWhatIsNotBuiltAndUnsafeToIgnoreIsRefused(t *testing.T) {
 	checkRefusals(t, []refusal{
-		{"--cert-file=c --key-file=k --client-cert-auth --auto-tls=false",
-			"--cert-file, --key-file, --client-cert-auth cannot be used: " + noTLS},
-		{"--peer-auto-tls", "--peer-auto-tls cannot be used: " + noTLS},
-		{"--listen-client-urls=https://127.0.0.1:1 --advertise-client-urls=https://a:1",
-			"--listen-client-urls has https://127.0.0.1:1, which asks for TLS, and TLS is not built yet: use http://"},
-		{"--listen-metrics-urls=unixs://m:1", "--listen-metrics-urls has unixs://m:1, which asks for TLS, and TLS is not built yet: use unix://"},
-		{"--listen-client-http-urls=https://127.0.0.1:1", "--listen-client-http-urls has https://127.0.0.1:1, which asks for TLS, and TLS is not built yet: use http://"},
-		{"--listen-peer-urls=https://127.0.0.1:1", "--listen-peer-urls has https://127.0.0.1:1, which asks for TLS, and TLS is not built yet: use http://"},
 		{"--discovery-srv=example.com", "--discovery-srv cannot be used: " + noDiscovery},
 		{"--discovery-endpoints=http://d:2379 --discovery-token=t", "--discovery-endpoints, --discovery-token cannot be used: " + noDiscovery},
 		{"--force-new-cluster", "--force-new-cluster cannot be used: recovery from a lost cluster is not built yet"},
-		{"--auto-compaction-retention=1h", "--auto-compaction-retention cannot be used: " +
-			"automatic compaction is not built yet: leave it out and compact from outside (etcdctl compact)"},
-		{"--enable-distributed-tracing", "--enable-distributed-tracing cannot be used: tracing is not built yet: leave it out"},
-		{"--experimental-enable-distributed-tracing", "--enable-distributed-tracing cannot be used: tracing is not built yet: leave it out"},
-		{"--enable-log-rotation", "--enable-log-rotation cannot be used: " +
-			"log rotation is not built yet: leave it out and rotate with logrotate's copytruncate or journald"},
 		{"--unsafe-no-fsync", "--unsafe-no-fsync cannot be used: Keelson never acknowledges what is not durable: leave it out"},
-		{"--auth-token=jwt,sign-method=RS256,pub-key=f", "--auth-token with jwt tokens is not built yet: leave it out or use simple"},
 		{"--pre-vote=false", "--pre-vote=false is not possible: Keelson always asks before an election, leave it out"},
 	})
 }
@@ -186,9 +195,11 @@ func TestFilesThatCannotBe(t *testing.T) {
 	}
 	for data, want := range map[string]string{
 		"heartbeat-interval: 0\n": "--heartbeat-interval must be >0 (set to 0ms)",
-		"client-transport-security: {cert-file: a, key-file: b, auto-tls: true}\n": "--cert-file, --key-file, --auto-tls cannot be used: " + noTLS,
-		"discovery-config: {token: t, client: {endpoints: [\"http://a:1\"]}}\n":    "--discovery-endpoints, --discovery-token cannot be used: " + noDiscovery,
-		"unsafe-no-fsync: true\n": "--unsafe-no-fsync cannot be used: Keelson never acknowledges what is not durable: leave it out",
+		"client-transport-security: {allowed-cn: [a], allowed-hostname: [b], cert-file: a, key-file: b}\nlisten-client-urls: https://127.0.0.1:1\n": `AllowedCNs and AllowedHostnames are mutually exclusive (cns=["a"], hostnames=["b"])`,
+		"peer-transport-security: {cert-file: gone}\n":                          "--peer-cert-file: open gone: file does not exist",
+		"log-outputs: [a, b]\nenable-log-rotation: true\n":                      ErrLogRotationInvalidLogOutput.Error(),
+		"discovery-config: {token: t, client: {endpoints: [\"http://a:1\"]}}\n": "--discovery-endpoints, --discovery-token cannot be used: " + noDiscovery,
+		"unsafe-no-fsync: true\n":                                               "--unsafe-no-fsync cannot be used: Keelson never acknowledges what is not durable: leave it out",
 	} {
 		_, err := parse([]string{"--config-file=f"}, nil, "keelson", fakeHost(map[string]string{"f": data}))
 		if err == nil || err.Error() != want {
@@ -224,21 +235,19 @@ func TestConfigFileHasALimit(t *testing.T) {
 
 func TestValuesWithoutEffectGiveOneWarningEach(t *testing.T) {
 	for args, want := range map[string]string{
-		"--snapshot-count=10000 --max-wals=5 --auto-compaction-retention=0s --enable-grpc-gateway=false": "--enable-grpc-gateway has no effect: the JSON gateway is not built yet.",
-		"--enable-grpc-gateway":                          "--enable-grpc-gateway has no effect: the JSON gateway is not built yet.",
-		"--max-wals=3":                                   "--max-wals has no effect: the raft log is cut by its size and by what is durable.",
-		"--memory-mlock":                                 "--memory-mlock has no effect: the data is not kept in a bbolt file.",
-		"--backend-batch-interval=1s":                    "--backend-batch-interval has no effect: the data is not kept in a bbolt file.",
+		"--snapshot-count=10000 --max-wals=5 --auto-compaction-retention=0s --enable-grpc-gateway=false": "",
+		"--max-wals=3":                "--max-wals has no effect: the raft log is cut by its size and by what is durable.",
+		"--memory-mlock":              "--memory-mlock has no effect: the data is not kept in a bbolt file.",
+		"--backend-batch-interval=1s": "--backend-batch-interval has no effect: the data is not kept in a bbolt file.",
 		"--compact-hash-check-time=60s --max-learners=1": "",
-		"--quota-backend-bytes=1000":                     "--quota-backend-bytes is reported but not yet enforced.",
+		"--quota-backend-bytes=1000":                     "",
 		"--max-request-bytes=20000000":                   "--max-request-bytes=20000000 is above the suggested maximum of 10485760 bytes.",
 		"--watch-progress-notify-interval=1ms":           "--watch-progress-notify-interval was raised to its minimum of 100ms.",
 		"--log-outputs=systemd/journal":                  "--log-outputs=systemd/journal writes to stderr, from where systemd takes it to the journal.",
 		"--listen-peer-urls=http://127.0.0.1:1":          "--listen-peer-urls are checked but not opened: " + noPeers + ".",
 		"--feature-gates=StopGRPCServiceOnDefrag=true":   "The feature gate StopGRPCServiceOnDefrag=true has no effect: no request waits for a defragmentation.",
-		"--v -vv=3": "--v is a legacy flag of etcd and has no effect.\n--vv is a legacy flag of etcd and has no effect.",
-		"--experimental-corrupt-check-time=1m": "--experimental-corrupt-check-time is gone since etcd 3.7; it is taken as --corrupt-check-time.\n" +
-			"--corrupt-check-time has no effect: " + noPeers + ".",
+		"--v -vv=3":                            "--v is a legacy flag of etcd and has no effect.\n--vv is a legacy flag of etcd and has no effect.",
+		"--experimental-corrupt-check-time=1m": "--experimental-corrupt-check-time is gone since etcd 3.7; it is taken as --corrupt-check-time.",
 	} {
 		if got := strings.Join(parseLine(t, strings.Fields(args)...).Warnings, "\n"); got != want {
 			t.Errorf("%s\n got  %s\n want %s", args, got, want)

@@ -60,6 +60,11 @@ func (in *input) fillFromFile(data []byte) error {
 			}
 		}
 	}
+	for _, o := range fileOnly() {
+		if err := in.fillOption(root, &o); err != nil {
+			return err
+		}
+	}
 	return in.fillAliases(root)
 }
 

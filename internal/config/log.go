@@ -48,7 +48,7 @@ func NewLogger(c *Config, stderr *os.File) (*slog.Logger, *LogWriter, error) {
 	writer := &LogWriter{}
 	terminal := len(c.LogOutputs) > 0
 	for _, output := range c.LogOutputs {
-		o, isTerminal, err := openOutput(output, stderr)
+		o, isTerminal, err := openOutput(output, stderr, c.LogRotation)
 		if err != nil {
 			return nil, nil, errors.Join(fmt.Errorf("open log output %s: %w", output, err), writer.Close())
 		}
@@ -66,12 +66,19 @@ func NewLogger(c *Config, stderr *os.File) (*slog.Logger, *LogWriter, error) {
 	return slog.New(newHandler(writer, level)), writer, nil
 }
 
-func openOutput(output string, stderr *os.File) (o *outlet, isTerminal bool, err error) {
+func openOutput(output string, stderr *os.File, rotation *LogRotation) (o *outlet, isTerminal bool, err error) {
 	switch output {
 	case "default", "stderr":
 		return standardOutlet(output, stderr)
 	case "stdout":
 		return standardOutlet(output, os.Stdout)
+	}
+	if rotation != nil {
+		file, err := openRotating(output, *rotation)
+		if err != nil {
+			return nil, false, err
+		}
+		return newOutlet(output, file), false, nil
 	}
 	file, err := os.OpenFile(output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, logFileMode)
 	if err != nil {

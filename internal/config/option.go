@@ -18,6 +18,8 @@ const (
 	// Keelson needs no such knob or because one member has nothing to do
 	// there. A value other than the default gives a warning.
 	accepted
+	// ours: used, and a flag that etcd does not have.
+	ours
 	// unbuilt: ignoring the value would be unsafe (no encryption, no
 	// retention, ...), so a value that switches it on stops the start.
 	unbuilt
@@ -198,6 +200,9 @@ func newSettings() settings {
 			o := &section.options[i]
 			all[o.name] = &setting{option: o, value: o.def}
 		}
+	}
+	for _, o := range fileOnly() {
+		all[o.name] = &setting{option: &o, value: o.def}
 	}
 	return all
 }

@@ -75,6 +75,9 @@ func readCommandLine(args []string) (*commandLine, error) {
 	line.flags.SetOutput(io.Discard)
 	line.flags.Usage = func() {}
 	for name, s := range line.settings {
+		if strings.Contains(name, ".") {
+			continue // only a config file has it
+		}
 		line.flags.Var(s, name, s.option.help)
 	}
 	for _, a := range aliases() {

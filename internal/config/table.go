@@ -2,19 +2,16 @@ package config
 
 // Reasons that several rows of the table share.
 const (
-	noTLS       = "TLS is not built yet: leave it out and listen on plain http:// behind a trusted network"
-	noTLSEffect = "TLS is not built yet"
 	noPeers     = "one member has no peers, and clusters of several members are not built yet"
 	noDiscovery = "discovery is not built yet: name the members with --initial-cluster"
 	noDiscEff   = "discovery is not built yet"
-	noAuth      = "users and roles are not built yet"
 	noBolt      = "the data is not kept in a bbolt file"
 	noCompact   = "compaction paces itself"
-	noTracing   = "tracing is not built yet"
+	noDial      = "the server calls itself in memory and needs no certificate for it"
 	ownSnapshot = "the raft log is cut by its size and by what is durable"
 )
 
-// table lists every flag of etcd 3.7, in the order of the usage text. Legacy
+// table lists every flag of etcd 3.7 and, marked as ours, Keelson's own, in the order of the usage text. Legacy
 // flags that etcd itself ignores are in legacy.go.
 //
 // The columns are: class, kind, name, default, place in the config file ("" =
@@ -48,7 +45,7 @@ func memberOptions() []option {
 		{accepted, count, "max-snapshots", "5", "", "Snapshot files that etcd keeps.", "there are no snapshot files to keep"},
 		{accepted, count, "max-wals", "5", "", "Raft log files that etcd keeps.", ownSnapshot},
 		{accepted, yesNo, "memory-mlock", "false", "", "Locks etcd's bbolt pages in memory.", noBolt},
-		{used, number, "quota-backend-bytes", "0", "", "Size limit of the data in bytes; 0 means 2 GiB, a negative number none. Reported, not yet enforced.", ""},
+		{used, number, "quota-backend-bytes", "0", "", "Size limit of the data in bytes; 0 means 2 GiB, a negative number none.", ""},
 		{accepted, text, "backend-bbolt-freelist-type", "map", "", "How bbolt keeps its free pages.", noBolt},
 		{accepted, period, "backend-batch-interval", "0s", "", "Longest time before etcd commits to bbolt.", noBolt},
 		{accepted, number, "backend-batch-limit", "0", "", "Most operations before etcd commits to bbolt.", noBolt},
@@ -72,7 +69,7 @@ func networkOptions() []option {
 		{used, period, "grpc-keepalive-timeout", "20s", "", "Wait for the answer to a ping before the connection is closed.", ""},
 		{used, yesNo, "socket-reuse-port", "false", "socket-options.reuse-port", "Sets SO_REUSEPORT on listeners.", ""},
 		{used, yesNo, "socket-reuse-address", "false", "socket-options.reuse-address", "Sets SO_REUSEADDR on listeners.", ""},
-		{accepted, yesNo, "enable-grpc-gateway", "true", "", "Serves the JSON gateway under /v3.", "the JSON gateway is not built yet"},
+		{used, yesNo, "enable-grpc-gateway", "true", "", "Serves the JSON gateway under /v3.", ""},
 	}
 }
 
@@ -86,8 +83,7 @@ func clusterOptions() []option {
 		{accepted, yesNo, "strict-reconfig-check", "true", "", "Refuses member changes that would lose the quorum.", noPeers},
 		{used, yesNo, "pre-vote", "true", "", "Asks before an election whether it could be won; cannot be switched off.", ""},
 		{accepted, number, "max-learners", "1", "", "Most learners in the cluster.", noPeers},
-		{unbuilt, text, "auto-compaction-retention", "0", "", "History to keep when compacting by itself; 0 compacts only on request.",
-			"automatic compaction is not built yet: leave it out and compact from outside (etcdctl compact)"},
+		{used, text, "auto-compaction-retention", "0", "", "History to keep when compacting by itself: hours (1), a duration (30m) or revisions; 0 compacts only on request.", ""},
 		{used, text, "auto-compaction-mode", "periodic", "", "Whether the retention counts time (periodic) or revisions (revision).", ""},
 		{accepted, v2Stage, "v2-deprecation", "write-only", "", "Stage of etcd's farewell to its v2 store.", "there is no v2 store"},
 		{unbuilt, yesNo, "force-new-cluster", "false", "", "Starts a one-member cluster from the data of a lost one.",
@@ -118,35 +114,35 @@ func discoveryOptions() []option {
 
 func clientTLSOptions() []option {
 	return []option{
-		{unbuilt, text, "cert-file", "", "client-transport-security.cert-file", "Certificate shown to clients.", noTLS},
-		{unbuilt, text, "key-file", "", "client-transport-security.key-file", "Key of that certificate.", noTLS},
-		{unbuilt, yesNo, "client-cert-auth", "false", "client-transport-security.client-cert-auth", "Demands certificates from clients.", noTLS},
-		{unbuilt, text, "trusted-ca-file", "", "client-transport-security.trusted-ca-file", "Authority that signs the clients' certificates.", noTLS},
-		{unbuilt, text, "client-cert-file", "", "client-transport-security.client-cert-file", "Certificate for the server's calls to itself.", noTLS},
-		{unbuilt, text, "client-key-file", "", "client-transport-security.client-key-file", "Key of that certificate.", noTLS},
-		{unbuilt, text, "client-crl-file", "", "-", "List of revoked client certificates.", noTLS},
-		{unbuilt, list, "client-cert-allowed-hostname", "", "client-transport-security.allowed-hostname", "Host names that client certificates may carry.", noTLS},
-		{unbuilt, yesNo, "auto-tls", "false", "client-transport-security.auto-tls", "Serves clients with a certificate made at the start.", noTLS},
-		{accepted, count, "self-signed-cert-validity", "1", "", "Years that certificates made at the start are valid.", noTLSEffect},
-		{accepted, list, "cipher-suites", "", "", "TLS cipher suites by their IANA names.", noTLSEffect},
-		{accepted, text, "tls-min-version", tls12, "", "Lowest TLS version, TLS1.2 or TLS1.3.", noTLSEffect},
-		{accepted, text, "tls-max-version", "", "", "Highest TLS version, TLS1.2 or TLS1.3.", noTLSEffect},
+		{used, text, "cert-file", "", "client-transport-security.cert-file", "Certificate shown to clients.", ""},
+		{used, text, "key-file", "", "client-transport-security.key-file", "Key of that certificate.", ""},
+		{used, yesNo, "client-cert-auth", "false", "client-transport-security.client-cert-auth", "Demands certificates from clients; their common name is the user.", ""},
+		{used, text, "trusted-ca-file", "", "client-transport-security.trusted-ca-file", "Authorities that sign the clients' certificates; naming it demands one of every client.", ""},
+		{accepted, text, "client-cert-file", "", "client-transport-security.client-cert-file", "Certificate for the server's calls to itself.", noDial},
+		{accepted, text, "client-key-file", "", "client-transport-security.client-key-file", "Key of that certificate.", noDial},
+		{used, text, "client-crl-file", "", "-", "List of revoked client certificates.", ""},
+		{used, list, "client-cert-allowed-hostname", "", "client-transport-security.allowed-hostname", "Host names that client certificates may carry.", ""},
+		{used, yesNo, "auto-tls", "false", "client-transport-security.auto-tls", "Serves clients with a certificate made at the start.", ""},
+		{used, count, "self-signed-cert-validity", "1", "", "Years that certificates made at the start are valid.", ""},
+		{used, list, "cipher-suites", "", "", "TLS cipher suites by their IANA names.", ""},
+		{used, text, "tls-min-version", tls12, "", "Lowest TLS version, TLS1.2 or TLS1.3.", ""},
+		{used, text, "tls-max-version", "", "", "Highest TLS version, TLS1.2 or TLS1.3.", ""},
 	}
 }
 
 func peerTLSOptions() []option {
 	return []option{
-		{unbuilt, text, "peer-cert-file", "", "peer-transport-security.cert-file", "Certificate shown to other members.", noTLS},
-		{unbuilt, text, "peer-key-file", "", "peer-transport-security.key-file", "Key of that certificate.", noTLS},
-		{unbuilt, yesNo, "peer-client-cert-auth", "false", "peer-transport-security.client-cert-auth", "Demands certificates from other members.", noTLS},
-		{unbuilt, text, "peer-trusted-ca-file", "", "peer-transport-security.trusted-ca-file", "Authority that signs the members' certificates.", noTLS},
-		{unbuilt, text, "peer-client-cert-file", "", "peer-transport-security.client-cert-file", "Certificate for calls to other members.", noTLS},
-		{unbuilt, text, "peer-client-key-file", "", "peer-transport-security.client-key-file", "Key of that certificate.", noTLS},
-		{unbuilt, text, "peer-crl-file", "", "-", "List of revoked member certificates.", noTLS},
-		{unbuilt, list, "peer-cert-allowed-cn", "", "peer-transport-security.allowed-cn", "Common names that member certificates may carry.", noTLS},
-		{unbuilt, list, "peer-cert-allowed-hostname", "", "peer-transport-security.allowed-hostname", "Host names that member certificates may carry.", noTLS},
-		{unbuilt, yesNo, "peer-auto-tls", "false", "peer-transport-security.auto-tls", "Serves members with a certificate made at the start.", noTLS},
-		{accepted, yesNo, "peer-skip-client-san-verification", "false", "peer-transport-security.skip-client-san-verification", "Skips the check of names in member certificates.", noTLSEffect},
+		{accepted, text, "peer-cert-file", "", "peer-transport-security.cert-file", "Certificate shown to other members.", noPeers},
+		{accepted, text, "peer-key-file", "", "peer-transport-security.key-file", "Key of that certificate.", noPeers},
+		{accepted, yesNo, "peer-client-cert-auth", "false", "peer-transport-security.client-cert-auth", "Demands certificates from other members.", noPeers},
+		{accepted, text, "peer-trusted-ca-file", "", "peer-transport-security.trusted-ca-file", "Authority that signs the members' certificates.", noPeers},
+		{accepted, text, "peer-client-cert-file", "", "peer-transport-security.client-cert-file", "Certificate for calls to other members.", noPeers},
+		{accepted, text, "peer-client-key-file", "", "peer-transport-security.client-key-file", "Key of that certificate.", noPeers},
+		{accepted, text, "peer-crl-file", "", "-", "List of revoked member certificates.", noPeers},
+		{accepted, list, "peer-cert-allowed-cn", "", "peer-transport-security.allowed-cn", "Common names that member certificates may carry.", noPeers},
+		{accepted, list, "peer-cert-allowed-hostname", "", "peer-transport-security.allowed-hostname", "Host names that member certificates may carry.", noPeers},
+		{accepted, yesNo, "peer-auto-tls", "false", "peer-transport-security.auto-tls", "Serves members with a certificate made at the start.", noPeers},
+		{accepted, yesNo, "peer-skip-client-san-verification", "false", "peer-transport-security.skip-client-san-verification", "Skips the check of names in member certificates.", noPeers},
 	}
 }
 
@@ -154,9 +150,9 @@ func accessOptions() []option {
 	return []option{
 		{used, origins, "cors", "*", "", "Web origins that may call the HTTP API.", ""},
 		{used, list, "host-whitelist", "*", "", "Host names that HTTP requests may carry.", ""},
-		{used, text, "auth-token", "simple", "", "Kind of the tokens that users get; only simple.", ""},
-		{accepted, count, "bcrypt-cost", "10", "", "Effort of hashing passwords.", noAuth},
-		{accepted, count, "auth-token-ttl", "300", "", "Seconds that a simple token lives.", noAuth},
+		{used, text, "auth-token", "simple", "", "Kind of the tokens that users get: simple, or jwt with its keys as in jwt,pub-key=app.pub,priv-key=app.key,sign-method=RS256,ttl=10m.", ""},
+		{used, count, "bcrypt-cost", "10", "", "Effort of hashing passwords, 4 to 31.", ""},
+		{used, count, "auth-token-ttl", "300", "", "Seconds that a simple token lives when it is not used.", ""},
 	}
 }
 
@@ -168,28 +164,28 @@ func observeOptions() []option {
 		{used, list, "log-outputs", "default", "", "Where log lines go: default (stderr), stdout, stderr, or files.", ""},
 		{used, text, "log-level", "info", "", "Lowest level that is logged: debug, info, warn, error, panic or fatal.", ""},
 		{used, text, "log-format", "json", "", "json or console; when not given, console on a terminal.", ""},
-		{unbuilt, yesNo, "enable-log-rotation", "false", "", "Rotates the log file.",
-			"log rotation is not built yet: leave it out and rotate with logrotate's copytruncate or journald"},
-		{accepted, text, "log-rotation-config-json", defaultRotation, "", "How to rotate the log file.", "log rotation is not built yet"},
+		{used, yesNo, "enable-log-rotation", "false", "", "Rotates the log file.", ""},
+		{used, text, "log-rotation-config-json", defaultRotation, "", "How to rotate the log file: megabytes, days, files kept.", ""},
 		{used, period, "warning-unary-request-duration", "300ms", "", "Requests that take longer are logged.", ""},
 		{used, period, "warning-apply-duration", "100ms", "", "Applying an entry for longer than this is logged.", ""},
-		{unbuilt, yesNo, "enable-distributed-tracing", "false", "", "Sends traces to an OpenTelemetry collector.", noTracing + ": leave it out"},
-		{accepted, text, "distributed-tracing-address", "localhost:4317", "", "Address of the collector.", noTracing},
-		{accepted, text, "distributed-tracing-service-name", "etcd", "", "Service name in traces.", noTracing},
-		{accepted, text, "distributed-tracing-instance-id", "", "", "Instance id in traces.", noTracing},
-		{accepted, number, "distributed-tracing-sampling-rate", "0", "", "Traced requests per million.", noTracing},
+		{used, yesNo, "enable-distributed-tracing", "false", "", "Sends traces to an OpenTelemetry collector.", ""},
+		{used, text, "distributed-tracing-address", "localhost:4317", "", "Address of the collector.", ""},
+		{used, text, "distributed-tracing-service-name", "etcd", "", "Service name in traces.", ""},
+		{used, text, "distributed-tracing-instance-id", "", "", "Instance id in traces.", ""},
+		{used, number, "distributed-tracing-sampling-rate", "0", "", "Traced requests per million.", ""},
 	}
 }
 
 func upkeepOptions() []option {
 	return []option{
-		{accepted, period, "corrupt-check-time", "0s", "", "Pause between comparisons of the members' data.", noPeers},
-		{accepted, period, "compact-hash-check-time", "1m0s", "", "Pause between comparisons of compaction hashes.", noPeers},
+		{used, period, "corrupt-check-time", "0s", "", "Pause between comparisons of the members' data.", ""},
+		{used, period, "compact-hash-check-time", "1m0s", "", "Pause between comparisons of compaction hashes.", ""},
 		{accepted, number, "compaction-batch-limit", "1000", "", "Most revisions that etcd deletes in one step of a compaction.", noCompact},
 		{accepted, period, "compaction-sleep-interval", "10ms", "", "Pause between etcd's steps of a compaction.", noCompact},
 		{used, period, "watch-progress-notify-interval", "10m0s", "", "Pause between progress notes on quiet watches.", ""},
 		{accepted, period, "downgrade-check-time", "5s", "", "Pause between checks of a running downgrade.", noPeers},
 		{accepted, count, "bootstrap-defrag-threshold-megabytes", "0", "", "Freed megabytes that make etcd defragment at the start.", noBolt},
+		{ours, yesNo, "alarm-self-clear", "true", "", "Clears a NOSPACE alarm by itself once there is space again.", ""},
 		{unbuilt, yesNo, "unsafe-no-fsync", "false", "", "Acknowledges writes that are not durable; always refused.",
 			"Keelson never acknowledges what is not durable: leave it out"},
 	}
@@ -199,5 +195,12 @@ func metaOptions() []option {
 	return []option{
 		{used, text, "config-file", "", "-", "YAML or JSON file; then all other flags and the environment are ignored.", ""},
 		{used, yesNo, "version", "false", "-", "Prints the version and exits.", ""},
+	}
+}
+
+// fileOnly lists what only a config file can set.
+func fileOnly() []option {
+	return []option{
+		{used, list, "client-transport-security.allowed-cn", "", "client-transport-security.allowed-cn", "Common names that client certificates may carry.", ""},
 	}
 }

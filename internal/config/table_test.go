@@ -38,6 +38,9 @@ watch-progress-notify-interval downgrade-check-time bootstrap-defrag-threshold-m
 
 config-file version`
 
+// ourFlags are the flags that etcd does not know.
+const ourFlags = `alarm-self-clear`
+
 // oldFlags are names that only older versions of etcd knew.
 const oldFlags = `
 cluster-active-size cluster-remove-delay cluster-sync-interval config force max-result-buffer max-retry-attempts
@@ -56,9 +59,15 @@ experimental-enable-lease-checkpoint-persist experimental-stop-grpc-service-on-d
 
 func TestTheTableHasExactlyEtcdsFlags(t *testing.T) {
 	all := newSettings()
-	for _, name := range strings.Fields(etcdFlags) {
+	for _, o := range fileOnly() {
+		delete(all, o.name)
+	}
+	for _, name := range strings.Fields(etcdFlags + " " + ourFlags) {
 		if all[name] == nil {
-			t.Errorf("the table lacks --%s", name)
+			t.Fatalf("the table lacks --%s", name)
+		}
+		if own := strings.Contains(ourFlags, name); own != (all[name].option.class == ours) {
+			t.Errorf("--%s is marked as Keelson's own: %t", name, !own)
 		}
 		delete(all, name)
 	}
@@ -93,7 +102,7 @@ func TestEveryRowIsComplete(t *testing.T) {
 			if !strings.HasSuffix(o.help, ".") {
 				t.Errorf("--%s: the help is not a sentence: %q", o.name, o.help)
 			}
-			if (o.class == used) != (o.why == "") {
+			if (o.class == used || o.class == ours) != (o.why == "") {
 				t.Errorf("--%s: a used flag needs no reason and every other one does, got %q", o.name, o.why)
 			}
 			if path := o.filePath(); path != "" {

@@ -101,18 +101,6 @@ func checkHostURLs(list []url.URL) error {
 	return nil
 }
 
-// checkPlainURLs refuses listeners that ask for TLS while there is none:
-// serving them in the clear would be worse than not starting.
-func checkPlainURLs(flagName string, list []url.URL) error {
-	for i := range list {
-		if s := list[i].Scheme; s == "https" || s == "unixs" {
-			return fmt.Errorf("--%s has %s, which asks for TLS, and TLS is not built yet: use %s://",
-				flagName, list[i].String(), strings.TrimSuffix(s, "s"))
-		}
-	}
-	return nil
-}
-
 // checkOrigins takes "*", nothing, or web origins. Unlike etcd it does not
 // demand a port, because browsers leave the usual ones out.
 func checkOrigins(value string) error {

@@ -34,7 +34,8 @@ func FlagsText() string {
 		}
 		b.WriteByte('\n')
 	}
-	b.WriteString("Marks: [no effect] taken for compatibility and without effect, [not built] refused when switched on.\n")
+	b.WriteString("Marks: [no effect] taken for compatibility and without effect, [not built] refused when switched on,\n" +
+		"[Keelson's own] unknown to etcd.\n")
 	return b.String()
 }
 
@@ -45,6 +46,8 @@ func writeFlagText(b *strings.Builder, o *option) {
 		mark = " [no effect]"
 	case unbuilt:
 		mark = " [not built]"
+	case ours:
+		mark = " [Keelson's own]"
 	}
 	fmt.Fprintf(b, "  --%s '%s'\n      %s%s\n", o.name, o.def, o.help, mark)
 }

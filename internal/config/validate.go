@@ -3,9 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 )
 
 // discovers reports whether the members are to be found by discovery.
@@ -50,16 +48,25 @@ func (c *Config) validate(in *input, clusterText string) error {
 	if c.AdvertiseClientURLs == nil {
 		return ErrAdvertiseClientURLsUnset
 	}
-	if err := validateCompaction(all.text("auto-compaction-mode"), all.text("auto-compaction-retention")); err != nil {
+	if err := c.readCompaction(all.text("auto-compaction-mode"), all.text("auto-compaction-retention")); err != nil {
 		return err
 	}
-	if t := all.period("compact-hash-check-time"); t <= 0 {
-		return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", t)
+	if err := c.readTracing(all); err != nil {
+		return err
+	}
+	if c.CompactHashCheckTime <= 0 {
+		return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", c.CompactHashCheckTime)
 	}
 	if c.MetricsLevel != "basic" && c.MetricsLevel != "extensive" {
 		return fmt.Errorf("unknown metrics level %q: use basic or extensive", c.MetricsLevel)
 	}
-	return validateTLSVersions(all.text("tls-min-version"), all.text("tls-max-version"), all.text("cipher-suites"))
+	if err := c.readTLS(all); err != nil {
+		return err
+	}
+	if err := c.validateTLS(); err != nil {
+		return err
+	}
+	return c.readAccess(all)
 }
 
 func (c *Config) validateLogging(all settings) error {
@@ -76,6 +83,9 @@ func (c *Config) validateLogging(all settings) error {
 				return errors.New(`multi logoutput for "default" is not supported yet`)
 			}
 		}
+	}
+	if err := c.readRotation(all); err != nil {
+		return err
 	}
 	if _, err := slogLevel(c.LogLevel); err != nil {
 		return err
@@ -143,68 +153,18 @@ func validateTimes(heartbeat, election uint) error {
 	return nil
 }
 
-func validateCompaction(mode, retention string) error {
-	switch mode {
-	case "periodic", "revision":
-	case "":
-		return errors.New("undefined auto-compaction-mode")
-	default:
-		return fmt.Errorf("unknown auto-compaction-mode %q", mode)
-	}
-	_, err := parseRetention(retention)
-	return err
-}
-
-// parseRetention reads hours or revisions (a plain number) or a duration. Only
-// whether it is zero matters while automatic compaction is not built.
-func parseRetention(value string) (time.Duration, error) {
-	if value == "" {
-		return 0, nil
-	}
-	if n, err := strconv.Atoi(value); err == nil && n >= 0 {
-		return time.Duration(n), nil
-	}
-	d, err := time.ParseDuration(value)
-	if err != nil {
-		return 0, fmt.Errorf("error parsing CompactionRetention: %w", err)
-	}
-	return d, nil
-}
-
-func validateTLSVersions(lowest, highest, suites string) error {
-	for _, version := range []string{lowest, highest} {
-		if version != "" && version != tls12 && version != tls13 {
-			return fmt.Errorf("unexpected TLS version %q (must be one of: TLS1.2, TLS1.3)", version)
-		}
-	}
-	if lowest == tls13 && highest == tls12 {
-		return fmt.Errorf("min version (%s) is greater than max version (%s)", lowest, highest)
-	}
-	if lowest == tls13 && suites != "" {
-		return errors.New("cipher suites cannot be configured when only TLS1.3 is enabled")
-	}
-	return nil
-}
-
 // refuseUnbuilt stops the start for every value that asks for something that
 // is not built and that must not be ignored in silence.
-func (c *Config) refuseUnbuilt(all settings) error {
+func refuseUnbuilt(all settings) error {
 	if !all.bool("pre-vote") {
 		return errors.New("--pre-vote=false is not possible: Keelson always asks before an election, leave it out")
-	}
-	if token := all.text("auth-token"); token != "simple" {
-		kind, _, _ := strings.Cut(token, ",")
-		return fmt.Errorf("--auth-token with %s tokens is not built yet: leave it out or use simple", kind)
-	}
-	if err := c.refuseTLSListeners(); err != nil {
-		return err
 	}
 	var names []string
 	why := ""
 	for _, section := range table() {
 		for i := range section.options {
 			o := &section.options[i]
-			if o.class != unbuilt || !all[o.name].switchedOn() || (why != "" && o.why != why) {
+			if o.class != unbuilt || !all[o.name].changed() || (why != "" && o.why != why) {
 				continue
 			}
 			names, why = append(names, "--"+o.name), o.why
@@ -214,29 +174,6 @@ func (c *Config) refuseUnbuilt(all settings) error {
 		return fmt.Errorf("%s cannot be used: %s", strings.Join(names, ", "), why)
 	}
 	return nil
-}
-
-func (c *Config) refuseTLSListeners() error {
-	if err := checkPlainURLs("listen-client-urls", c.ListenClientURLs); err != nil {
-		return err
-	}
-	if err := checkPlainURLs("listen-client-http-urls", c.ListenClientHTTPURLs); err != nil {
-		return err
-	}
-	if err := checkPlainURLs("listen-metrics-urls", c.ListenMetricsURLs); err != nil {
-		return err
-	}
-	return checkPlainURLs("listen-peer-urls", c.ListenPeerURLs)
-}
-
-// switchedOn reports whether an unbuilt option asks for its feature. Retention
-// has many ways to write "off"; the others have their default.
-func (s *setting) switchedOn() bool {
-	if s.option.name == "auto-compaction-retention" {
-		kept, err := parseRetention(s.value)
-		return err != nil || kept != 0
-	}
-	return s.changed()
 }
 
 // warnOfNoEffect adds a sentence for every accepted value that changes nothing.
@@ -249,14 +186,8 @@ func (c *Config) warnOfNoEffect(all settings) {
 			}
 		}
 	}
-	if all.given("enable-grpc-gateway") && all.bool("enable-grpc-gateway") {
-		c.warnf("--enable-grpc-gateway has no effect: %s.", all["enable-grpc-gateway"].option.why)
-	}
 	if all["listen-peer-urls"].changed() {
 		c.warnf("--listen-peer-urls are checked but not opened: %s.", noPeers)
-	}
-	if all.given("quota-backend-bytes") && c.QuotaBackendBytes > 0 {
-		c.warnf("--quota-backend-bytes is reported but not yet enforced.")
 	}
 }
 

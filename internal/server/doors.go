@@ -3,77 +3,141 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
+	"github.com/keelson-db/keelson/internal/certs"
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/web"
 )
 
+// autoTLSDir is where in the data directory a certificate lies that the server made for its clients.
+const autoTLSDir = "fixtures/client"
+
+// door is one socket and what is spoken on it.
+type door struct {
+	url           url.URL // the first one that names the socket
+	plain, secure bool
+	grpc, http    bool
+	probes        bool // HTTP is that of a metrics port
+	listener      net.Listener
+	splitter      *web.Splitter
+}
+
 // doors are the sockets and what answers on them.
 type doors struct {
-	both    []net.Listener // gRPC, and HTTP unless it has sockets of its own
-	http    []net.Listener
-	metrics []net.Listener
+	all  []*door
+	tls  *certs.Keeper // nil where nobody asks for TLS
+	grpc *grpc.Server
 
-	splitters []*web.Splitter
-	grpc      *grpc.Server
-	web       *http.Server
-	probes    *http.Server
+	web, probes *http.Server
+}
+
+// planDoors finds the sockets that the configuration names. One socket may be named twice, with and without
+// TLS, and then speaks both.
+func planDoors(c *config.Config) []*door {
+	var all []*door
+	add := func(urls []url.URL, kind door) {
+		for _, u := range urls {
+			i := slices.IndexFunc(all, func(d *door) bool { return d.probes == kind.probes && addressOf(&d.url) == addressOf(&u) })
+			if i < 0 {
+				d := kind
+				d.url = u
+				all = append(all, &d)
+				i = len(all) - 1
+			}
+			all[i].secure = all[i].secure || config.Secure(&u)
+			all[i].plain = all[i].plain || !config.Secure(&u)
+		}
+	}
+	add(c.ListenClientURLs, door{grpc: true, http: len(c.ListenClientHTTPURLs) == 0})
+	add(c.ListenClientHTTPURLs, door{http: true})
+	add(c.ListenMetricsURLs, door{http: true, probes: true})
+	return all
 }
 
 // openDoors opens every socket that the configuration names.
 func openDoors(ctx context.Context, c *config.Config, env Env) (_ *doors, err error) {
-	d := new(doors)
+	d := &doors{all: planDoors(c)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	open := func(urls []url.URL) (list []net.Listener, err error) {
-		for _, u := range urls {
-			l, err := env.listen(ctx, u)
-			if err != nil {
-				return list, err
-			}
-			list = append(list, l)
+	for _, one := range d.all {
+		if one.listener, err = env.listen(ctx, one.url); err != nil {
+			return nil, err
 		}
-		return list, nil
 	}
-	if d.both, err = open(c.ListenClientURLs); err != nil {
-		return nil, err
+	if !c.AutoTLS {
+		// Wrong files are found before any data is touched; files of our own lie among the data.
+		err = d.openTLS(c.ClientTLS, env)
 	}
-	if d.http, err = open(c.ListenClientHTTPURLs); err != nil {
-		return nil, err
+	return d, err
+}
+
+func (d *doors) secure() bool {
+	return slices.ContainsFunc(d.all, func(one *door) bool { return one.secure })
+}
+
+func (d *doors) openTLS(o certs.Options, env Env) (err error) {
+	if !d.secure() {
+		return nil
 	}
-	if d.metrics, err = open(c.ListenMetricsURLs); err != nil {
-		return nil, err
+	if d.tls, err = certs.Open(o, env.Log); err != nil {
+		return fmt.Errorf("open TLS for clients: %w", err)
 	}
-	return d, nil
+	return nil
+}
+
+// openAutoTLS finds or makes the server's own certificate.
+func (d *doors) openAutoTLS(c *config.Config, env Env) (err error) {
+	if !c.AutoTLS || !d.secure() {
+		return nil
+	}
+	var hosts []string
+	for _, u := range slices.Concat(c.ListenClientURLs, c.ListenClientHTTPURLs) {
+		hosts = append(hosts, u.Hostname())
+	}
+	o := c.ClientTLS
+	o.CertFile, o.KeyFile, err = certs.SelfSigned(filepath.Join(c.DataDir, autoTLSDir), hosts, c.SelfSignedCertValidity, env.Log)
+	if err != nil {
+		return fmt.Errorf("open TLS for clients: %w", err)
+	}
+	return d.openTLS(o, env)
 }
 
 // build puts the services behind the sockets.
-func (d *doors) build(s *Server) {
+func (d *doors) build(s *Server) error {
 	c := s.config
+	if err := d.openAutoTLS(c, s.env); err != nil {
+		return err
+	}
 	o := web.HandlerOptions{
 		Node: node{s}, Metrics: s.metrics, Log: s.log, Version: config.APIVersion(),
 		CORS: c.CORS, HostWhitelist: c.HostWhitelist, EnablePprof: c.EnablePprof || c.LogLevel == "debug",
 	}
 	d.grpc = s.grpc
 	d.web = web.NewServer(web.NewHandler(o), s.log)
+	d.web.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(min(c.MaxConcurrentStreams, math.MaxInt32))}
 	d.probes = web.NewServer(web.NewMetricsHandler(o), s.log)
-	if len(d.http) > 0 {
-		return // gRPC has the client sockets to itself
+	for _, one := range d.all {
+		split := web.SplitOptions{Log: s.log, Metrics: s.metrics.Web, NoGRPC: !one.grpc, NoHTTP: !one.http}
+		if one.secure {
+			split.TLS, split.TLSOnly = d.tls.ServerConfig(), !one.plain
+		}
+		one.splitter = web.NewSplitter(one.listener, split)
 	}
-	for _, l := range d.both {
-		d.splitters = append(d.splitters, web.NewSplitter(l, web.SplitOptions{Log: s.log, Metrics: s.metrics.Web}))
-	}
+	return nil
 }
 
 // runs are the goroutines of the doors. They end when ctx does, without an error.
@@ -87,21 +151,21 @@ func (d *doors) runs(ctx context.Context) (runs []func() error) {
 			return err
 		})
 	}
-	for _, s := range d.splitters {
-		add(func() error { return s.Run(ctx) })
-		add(func() error { return d.grpc.Serve(s.GRPC()) })
-		add(func() error { return d.web.Serve(s.HTTP()) })
+	if d.tls != nil {
+		add(func() error { return d.tls.Run(ctx) })
 	}
-	if len(d.splitters) == 0 {
-		for _, l := range d.both {
-			add(func() error { return d.grpc.Serve(l) })
+	for _, one := range d.all {
+		add(func() error { return one.splitter.Run(ctx) })
+		if one.grpc {
+			add(func() error { return d.grpc.Serve(one.splitter.GRPC()) })
 		}
-	}
-	for _, l := range d.http {
-		add(func() error { return d.web.Serve(l) })
-	}
-	for _, l := range d.metrics {
-		add(func() error { return d.probes.Serve(l) })
+		if one.http {
+			server := d.web
+			if one.probes {
+				server = d.probes
+			}
+			add(func() error { return server.Serve(one.splitter.HTTP()) })
+		}
 	}
 	return runs
 }
@@ -134,8 +198,10 @@ func (d *doors) drain(patience time.Duration) {
 // close closes the sockets of doors that never ran.
 func (d *doors) close() error {
 	var errs []error
-	for _, l := range slices.Concat(d.both, d.http, d.metrics) {
-		errs = append(errs, l.Close())
+	for _, one := range d.all {
+		if one.listener != nil {
+			errs = append(errs, one.listener.Close())
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -59,12 +59,20 @@ func abandoned(ctx context.Context, path string) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
+// address is where a socket is.
+type address struct{ network, address string }
+
+// addressOf is the socket that a URL names; whether it is to speak TLS does not matter for that.
+func addressOf(u *url.URL) address {
+	if u.Scheme == "unix" || u.Scheme == "unixs" {
+		return address{"unix", u.Host + u.Path}
+	}
+	return address{"tcp", u.Host}
+}
+
 // listen opens the socket that a URL names: host and port, or the path of a unix socket.
 func (e Env) listen(ctx context.Context, u url.URL) (net.Listener, error) {
-	network, address := "tcp", u.Host
-	if u.Scheme == "unix" {
-		network, address = "unix", u.Host+u.Path
-	}
+	network, address := addressOf(&u).network, addressOf(&u).address
 	l, err := e.Listen(ctx, network, address)
 	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && abandoned(ctx, address) {
 		if err = os.Remove(address); err == nil {

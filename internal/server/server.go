@@ -20,6 +20,7 @@ import (
 	"github.com/keelson-db/keelson/internal/rpc"
 	"github.com/keelson-db/keelson/internal/storage"
 	"github.com/keelson-db/keelson/internal/watch"
+	"github.com/keelson-db/keelson/internal/web"
 )
 
 // What clients are told of versions: those of the etcd whose contract this is. Kubernetes parses them.
@@ -87,7 +88,9 @@ func Open(ctx context.Context, c *config.Config, env Env) (_ *Server, err error)
 	}
 	s.buildEngine()
 	s.buildServices()
-	s.doors.build(s)
+	if err = s.doors.build(s); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -121,7 +124,7 @@ func (s *Server) buildServices() {
 		},
 	}
 	s.services = rpc.New(deps)
-	s.grpc = grpc.NewServer(rpc.ServerOptions(deps)...)
+	s.grpc = grpc.NewServer(append(rpc.ServerOptions(deps), grpc.Creds(web.Credentials()))...)
 	s.services.Register(s.grpc)
 	s.observe()
 }
