@@ -14,7 +14,8 @@ import (
 
 // Campaign implements electionpb.ElectionServer.
 func (s *Service) Campaign(ctx context.Context, in *electionpb.CampaignRequest) (*electionpb.CampaignResponse, error) {
-	ctx = asCaller(ctx)
+	ctx, done := asCaller(ctx)
+	defer done()
 	t, err := s.enter(ctx, in.Name, in.Lease, in.Value)
 	if err != nil {
 		return nil, answer(ctx, err)
@@ -61,7 +62,8 @@ func (s *Service) show(ctx context.Context, key []byte, rev, lease int64, value 
 // Proclaim implements electionpb.ElectionServer. A leader key without a lease gets one: a value without any
 // would stay for ever, and its owner with it.
 func (s *Service) Proclaim(ctx context.Context, in *electionpb.ProclaimRequest) (*electionpb.ProclaimResponse, error) {
-	ctx = asCaller(ctx)
+	ctx, done := asCaller(ctx)
+	defer done()
 	if in.Leader == nil {
 		return nil, answer(ctx, errNoField)
 	}
@@ -81,7 +83,8 @@ func (s *Service) Proclaim(ctx context.Context, in *electionpb.ProclaimRequest) 
 
 // Leader implements electionpb.ElectionServer.
 func (s *Service) Leader(ctx context.Context, in *electionpb.LeaderRequest) (*electionpb.LeaderResponse, error) {
-	ctx = asCaller(ctx)
+	ctx, done := asCaller(ctx)
+	defer done()
 	header, kv, err := s.leader(ctx, prefixOf(in.Name))
 	if err == nil && kv == nil {
 		err = errNoLeader
@@ -106,7 +109,8 @@ func (s *Service) leader(ctx context.Context, prefix []byte) (*pb.ResponseHeader
 
 // Observe implements electionpb.ElectionServer.
 func (s *Service) Observe(in *electionpb.LeaderRequest, stream grpc.ServerStreamingServer[electionpb.LeaderResponse]) error {
-	ctx := asCaller(stream.Context())
+	ctx, done := asCaller(stream.Context())
+	defer done()
 	for {
 		if err := s.observe(ctx, prefixOf(in.Name), stream.Send); err != nil {
 			return answer(ctx, err)
@@ -145,13 +149,14 @@ func (s *Service) observe(ctx context.Context, prefix []byte, send func(*electio
 
 // Resign implements electionpb.ElectionServer.
 func (s *Service) Resign(ctx context.Context, in *electionpb.ResignRequest) (*electionpb.ResignResponse, error) {
-	ctx = asCaller(ctx)
+	ctx, done := asCaller(ctx)
+	defer done()
 	if in.Leader == nil {
 		return nil, answer(ctx, errNoField)
 	}
-	done, err := s.remove(ctx, in.Leader.Key, in.Leader.Rev)
+	removed, err := s.remove(ctx, in.Leader.Key, in.Leader.Rev)
 	if err != nil {
 		return nil, answer(ctx, err)
 	}
-	return &electionpb.ResignResponse{Header: done.Header}, nil
+	return &electionpb.ResignResponse{Header: removed.Header}, nil
 }

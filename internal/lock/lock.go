@@ -10,7 +10,8 @@ import (
 
 // Lock implements lockpb.LockServer.
 func (s *Service) Lock(ctx context.Context, in *lockpb.LockRequest) (*lockpb.LockResponse, error) {
-	ctx = asCaller(ctx)
+	ctx, done := asCaller(ctx)
+	defer done()
 	t, err := s.enter(ctx, in.Name, in.Lease, nil)
 	if err != nil {
 		return nil, answer(ctx, err)
@@ -28,10 +29,11 @@ func (s *Service) Lock(ctx context.Context, in *lockpb.LockRequest) (*lockpb.Loc
 
 // Unlock implements lockpb.LockServer.
 func (s *Service) Unlock(ctx context.Context, in *lockpb.UnlockRequest) (*lockpb.UnlockResponse, error) {
-	ctx = asCaller(ctx)
-	done, err := s.kv.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: in.Key})
+	ctx, done := asCaller(ctx)
+	defer done()
+	deleted, err := s.kv.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: in.Key})
 	if err != nil {
 		return nil, answer(ctx, err)
 	}
-	return &lockpb.UnlockResponse{Header: done.Header}, nil
+	return &lockpb.UnlockResponse{Header: deleted.Header}, nil
 }

@@ -54,16 +54,22 @@ func New(conn grpc.ClientConnInterface) *Service {
 	return &Service{kv: pb.NewKVClient(conn), watches: pb.NewWatchClient(conn), leases: pb.NewLeaseClient(conn)}
 }
 
-// asCaller is the context for what is asked on behalf of whoever is behind ctx: it carries their credentials
-// and nothing else of what they sent.
-func asCaller(ctx context.Context) context.Context {
+// asCaller is the context for what is asked on behalf of whoever is behind ctx, and what must be called at the
+// end. It carries their credentials and nothing else of what they sent. It ends with ctx, but it does not tell
+// the services until when that is: they would end first, and it could not be told why.
+func asCaller(ctx context.Context) (context.Context, func()) {
 	var pairs []string
 	for _, name := range []string{"token", "authorization"} {
 		for _, value := range metadata.ValueFromIncomingContext(ctx, name) {
 			pairs = append(pairs, name, value)
 		}
 	}
-	return metadata.AppendToOutgoingContext(ctx, pairs...)
+	asking, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { end(ctx.Err()) })
+	if ctx.Err() != nil {
+		end(ctx.Err())
+	}
+	return metadata.AppendToOutgoingContext(asking, pairs...), func() { stop(); end(nil) }
 }
 
 // settling is the context for a step that must not be left half done, and it ends some time after ctx's own.
@@ -77,7 +83,7 @@ func answer(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	if ended := ctx.Err(); ended != nil {
+	if ended := context.Cause(ctx); ended != nil {
 		return status.FromContextError(ended).Err()
 	}
 	return status.Error(codes.Unknown, status.Convert(err).Message())

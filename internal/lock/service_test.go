@@ -27,7 +27,7 @@ func (r *refusal) Invoke(ctx context.Context, _ string, _, _ any, _ ...grpc.Call
 }
 
 // calls are all methods but Observe, asked with ctx.
-func calls(s *Service, ctx context.Context) map[string]func() error {
+func calls(ctx context.Context, s *Service) map[string]func() error {
 	return map[string]func() error{
 		"Lock":     func() error { _, err := s.Lock(ctx, &lockpb.LockRequest{Name: []byte("n"), Lease: 7}); return err },
 		"drawn":    func() error { _, err := s.Lock(ctx, &lockpb.LockRequest{Name: []byte("n")}); return err },
@@ -49,7 +49,7 @@ func TestCredentialsGoAlongAndNothingElse(t *testing.T) {
 	conn := &refusal{err: status.Error(codes.PermissionDenied, "etcdserver: permission denied")}
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(
 		"token", "abc", "authorization", "Bearer def", "hasleader", "true", "grpcgateway-accept", "x", "user-agent", "y"))
-	for name, call := range calls(New(conn), ctx) {
+	for name, call := range calls(ctx, New(conn)) {
 		conn.sent = nil
 		err := call()
 		if status.Code(err) != codes.Unknown || status.Convert(err).Message() != "etcdserver: permission denied" {
@@ -64,7 +64,7 @@ func TestCredentialsGoAlongAndNothingElse(t *testing.T) {
 func TestTheEndOfACallIsNoTextOfTheServer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for name, call := range calls(New(&refusal{err: status.Error(codes.Unavailable, "etcdserver: request timed out")}), ctx) {
+	for name, call := range calls(ctx, New(&refusal{err: status.Error(codes.Unavailable, "etcdserver: request timed out")})) {
 		if err := call(); status.Code(err) != codes.Canceled {
 			t.Errorf("%s: a cancelled call ends with %v", name, err)
 		}
