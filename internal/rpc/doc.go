@@ -2,11 +2,15 @@
 // the three verbs of the house (propose, barrier then look, follow a cursor)
 // and answers in etcd's words.
 //
-// Goroutines: every request runs on the goroutine gRPC gave it. One goroutine
-// of the package's own exists, Services.Run, which cancels streams that asked
-// for a leader when there has been none for a while.
+// Goroutines: every request runs on the goroutine gRPC gave it. Services.Run
+// has two of the package's own: one cancels streams that asked for a leader
+// when there has been none for a while, one has the senders of watch streams
+// look at their watchers again when users or roles have changed.
 //
-// Invariants: a request that fails its check never reaches the log; an error
+// Invariants: no method is without a guard (guard.go), and whom a guard lets
+// pass is decided in one place, room state; a request that fails its check
+// never reaches the log, and a command never does without its author while
+// users are on; nothing is sent to a watcher that may not see it; an error
 // leaves through the one table in errors.go; a reply that was encoded by hand
 // is byte for byte readable by any protobuf decoder.
 //

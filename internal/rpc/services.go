@@ -5,13 +5,16 @@ import (
 	"math/rand/v2"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/watch"
 )
 
 // leaseSeedStream sets the sequence of lease IDs apart from other sequences with the same seed.
@@ -21,6 +24,8 @@ const leaseSeedStream = 0x6c65617365
 type Services struct {
 	gate   *gate
 	health *health.Server
+	users  *auth.Table
+	hub    *watch.Hub
 	descs  []*grpc.ServiceDesc
 }
 
@@ -38,7 +43,7 @@ func New(d Deps) *Services {
 			set: d.Metrics, log: d.Log, slow: d.WarningUnaryRequestDuration,
 			leader: leader, streams: newLeaderStreams(leader, d.ElectionTimeout),
 		},
-		health: health.NewServer(),
+		health: health.NewServer(), users: d.Machine.Auth(), hub: d.Hub,
 	}
 	s.add(d, &pb.KV_ServiceDesc, kvMethods(d))
 	s.add(d, &pb.Watch_ServiceDesc, watchMethods(d))
@@ -60,8 +65,23 @@ func (s *Services) Register(r grpc.ServiceRegistrar) {
 	}
 }
 
-// Run looks after streams that asked for a leader until ctx ends.
-func (s *Services) Run(ctx context.Context) error { return s.gate.streams.run(ctx) }
+// Run looks after streams that asked for a leader, and after watchers when users change, until ctx ends.
+func (s *Services) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.gate.streams.run(ctx) })
+	group.Go(func() error {
+		for {
+			changed := s.users.Changed() // taken before the interrupt, so that nothing is missed in between
+			s.hub.Interrupt()
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	return group.Wait()
+}
 
 // Shutdown tells health checks that this member will serve no longer.
 func (s *Services) Shutdown() { s.health.Shutdown() }
@@ -163,7 +183,7 @@ func kvMethods(d Deps) built {
 
 func watchMethods(d Deps) built {
 	w := newWatchServer(watchConfig{
-		Hub: d.Hub, Store: d.Machine.KV(),
+		Access: d.access(), Hub: d.Hub, Store: d.Machine.KV(),
 		ClusterID: d.ClusterID, MemberID: d.MemberID, Term: d.headers().term,
 		ProgressInterval: d.WatchProgressNotifyInterval,
 		FragmentBytes:    d.MaxRequestBytes + grpcOverheadBytes,

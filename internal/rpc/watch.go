@@ -21,8 +21,9 @@ import (
 
 // watchConfig is what the Watch service needs.
 type watchConfig struct {
-	Hub   *watch.Hub
-	Store *mvcc.Store // encodes the events that the hub hands out
+	Access access
+	Hub    *watch.Hub
+	Store  *mvcc.Store // encodes the events that the hub hands out
 	// ClusterID, MemberID and Term fill the headers.
 	ClusterID, MemberID uint64
 	Term                func() uint64
@@ -55,12 +56,13 @@ func (w *watchServer) Watch(stream pb.Watch_WatchServer) error {
 	defer s.Close() // also ends the receiver, should it wait for room
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
+	rights := &watchRights{access: w.Access, ctx: stream.Context(), stream: s}
 	go func() {
-		if err := receiveWatches(ctx, stream, s); err != nil {
+		if err := receiveWatches(ctx, stream, s, rights); err != nil {
 			cancel(err)
 		}
 	}()
-	err := w.send(ctx, stream, s)
+	err := w.send(ctx, stream, s, rights)
 	if ctx.Err() != nil { // then a failure to send is only the consequence
 		err = context.Cause(ctx)
 		if own := stream.Context().Err(); own != nil && errors.Is(err, context.Canceled) {
@@ -82,7 +84,7 @@ func watchEnd(err error) error {
 }
 
 // receiveWatches turns requests into calls. A client that only closes its sending side goes on receiving.
-func receiveWatches(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream) error {
+func receiveWatches(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream, rights *watchRights) error {
 	for {
 		req, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -97,7 +99,7 @@ func receiveWatches(ctx context.Context, stream pb.Watch_WatchServer, s *watch.S
 		switch r := req.RequestUnion.(type) {
 		case *pb.WatchRequest_CreateRequest:
 			if r.CreateRequest != nil {
-				s.Create(createOf(r.CreateRequest))
+				rights.create(r.CreateRequest)
 			}
 		case *pb.WatchRequest_CancelRequest:
 			if r.CancelRequest != nil {
@@ -126,7 +128,7 @@ func createOf(r *pb.WatchCreateRequest) watch.Create {
 }
 
 // send is the sending side: the only caller of Next and SendMsg.
-func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream) error {
+func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream, rights *watchRights) error {
 	out := watchSender{
 		stream: stream, fragmentBytes: w.FragmentBytes,
 		burst: burst{write: transportOf(stream.Context()), sent: w.Sent, pool: w.bursts},
@@ -137,6 +139,9 @@ func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *
 		turn, err := s.Next(ctx)
 		if err != nil {
 			return err
+		}
+		if turn = rights.review(turn); len(turn) == 0 {
+			continue
 		}
 		begun := time.Now()
 		out.setTerm(w.Term())

@@ -72,7 +72,7 @@ func newWatchWorld(t testing.TB, fragmentBytes int) *watchWorld {
 			return err
 		}))
 	pb.RegisterWatchServer(srv, newWatchServer(watchConfig{
-		Hub: w.hub, Store: w.store, ClusterID: 11, MemberID: 22, Term: func() uint64 { return 33 },
+		Access: access{machine: newMachine(t)}, Hub: w.hub, Store: w.store, ClusterID: 11, MemberID: 22, Term: func() uint64 { return 33 },
 		FragmentBytes: fragmentBytes, Metrics: w.metrics,
 		Sent: func(messages, bytes int) { w.burst.messages.Add(int64(messages)); w.burst.bytes.Add(int64(bytes)) },
 	}))

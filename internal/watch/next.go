@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -9,7 +10,8 @@ import (
 
 // Next waits for the next responses to send and returns what is there, oldest first, up to a bound. They
 // are valid until it is called again. Only one goroutine may call it. It is here that watchers which are
-// behind read history: between two sends, so at the pace of the client.
+// behind read history: between two sends, so at the pace of the client. After an Interrupt it returns once without
+// anything.
 func (s *Stream) Next(ctx context.Context) ([]*Response, error) { return s.next(ctx, turnResponses) }
 
 func (s *Stream) next(ctx context.Context, limit int) ([]*Response, error) {
@@ -21,6 +23,8 @@ func (s *Stream) next(ctx context.Context, limit int) ([]*Response, error) {
 		}
 		turn, todo, err := s.look(limit)
 		switch {
+		case errors.Is(err, errInterrupted):
+			return nil, nil
 		case len(turn) > 0 || err != nil:
 			return turn, err
 		case todo:
@@ -52,6 +56,10 @@ func (s *Stream) look(limit int) (turn []*Response, todo bool, err error) {
 			s.ticker.Stop()
 		}
 		return nil, false, err
+	}
+	if s.interrupted {
+		s.interrupted = false
+		return nil, false, errInterrupted
 	}
 	if s.ticks && s.ticker == nil {
 		s.ticker = time.NewTicker(s.interval)

@@ -33,6 +33,8 @@ type Stream struct {
 	touched  bool // listed in Hub.touched
 	overfull bool // listed in Hub.overfull
 
+	interrupted bool // Next is to return
+
 	// The sender alone uses these.
 	taken  []*item     // what the responses of the turn stand in
 	turn   []*Response // what Next returned last
