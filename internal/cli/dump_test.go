@@ -145,10 +145,10 @@ func TestDumpPrintsEveryTableOfTheState(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, out,
-		"meta\n", "  applied: entry 3 term 2\n", "  compact: 3\n", "  confstate: voters [a1] learners []\n", "  format: 1\n", "  revision: 5\n",
+		"meta\n", "  applied: entry 3 term 2\n", "  compact: 3\n", "  confstate: voters [a1] learners []\n", "  format: 2\n", "  revision: 5\n",
 		"members\n", "  a1 \"n1\", peers at http://p:1, clients at http://c:1\n",
 		"leases\n", "  2a granted 60 s, recorded 20 s\n",
-		"revisions\n", "  2.0 put \"k\\x00\"\n", "  3.0 put \"gone\"\n", "  4.0 delete \"gone\" after 3.0\n", "  5.0 put \"t\"\n",
+		"revisions\n", "  2.0 put \"k\\x00\", 114 bytes with sum 17189f6a\n", "  3.0 put \"gone\", 15 bytes with sum 3604e712\n", "  4.0 delete \"gone\", 6 bytes with sum 239698d3, after 3.0\n", "  5.0 put \"t\", 9 bytes with sum 686be35e\n",
 		"records\n", "  \"gone\" at 4.0 deleted\n", "  \"gone\" at 3.0 = \"1\", created 3, version 1\n",
 		"  \"k\\x00\" at 2.0 = \""+strings.Repeat("v", shownBytes)+"\"... (100 bytes), created 2, version 1, lease 2a\n",
 		"  \"t\" at 5.0 = \"\", created 5, version 1\n",

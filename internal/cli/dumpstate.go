@@ -125,9 +125,9 @@ func (d *dump) revisions(e *storage.Engine) error {
 		if r.Delete {
 			verb = "delete"
 		}
-		line := fmt.Sprintf("%d.%d %s %s", rev, sub, verb, d.text([]byte(r.User)))
+		line := fmt.Sprintf("%d.%d %s %s, %d bytes with sum %08x", rev, sub, verb, d.text([]byte(r.User)), r.Value.Len, r.Value.CRC)
 		if r.PrevRev != 0 {
-			line += fmt.Sprintf(" after %d.%d", r.PrevRev, r.PrevSub)
+			line += fmt.Sprintf(", after %d.%d", r.PrevRev, r.PrevSub)
 		}
 		return line
 	})

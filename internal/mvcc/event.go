@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/keelson-db/keelson/internal/invariant"
+	"github.com/keelson-db/keelson/internal/storage"
 )
 
 // Wire tags around a record.
@@ -53,6 +54,17 @@ func (e *Event) delta() int64 {
 		return 1
 	}
 	return 0
+}
+
+// sum is the sum of the record as etcd stores it: a tombstone holds the key
+// and nothing else, which is how the record of a delete begins.
+func (e *Event) sum() (s storage.Sum) {
+	kv := e.KV
+	if e.Delete {
+		kv = kv[:bytesLen(len(e.Key))]
+	}
+	s.Write(kv)
+	return s
 }
 
 // size is the event's share of the ring's bytes.

@@ -14,11 +14,15 @@ func versionCost(key string, record int) int64 { return int64(2*len(key)+record)
 // weigh returns what the version of a key at a position counts for; ok is false if it is gone. It reads the
 // row of the revision index, which is small and lies beside its neighbours in time.
 func (s *Store) weigh(key string, at Pos) (cost int64, ok bool, err error) {
-	var space [128]byte
-	k := storage.AppendRecordKey(space[:0], key, int64(at.Rev), at.Sub)
+	var space [16]byte
+	k := storage.AppendRevisionKey(space[:0], int64(at.Rev), at.Sub)
 	val, ok, err := s.engine.Get(k, nil)
 	if err != nil || !ok {
 		return 0, false, err
 	}
-	return versionCost(key, len(val)), true, nil
+	row, _, err := storage.SplitRevision(val)
+	if err != nil || row.Delete {
+		return versionCost(key, 0), true, err
+	}
+	return versionCost(key, int(row.Value.Len)), true, nil
 }

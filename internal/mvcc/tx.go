@@ -124,7 +124,7 @@ func (w *Writer) record(e *Event, old *Item) {
 	}
 	w.b.SetRecord(e.Key, int64(e.Pos.Rev), e.Pos.Sub, rec)
 	w.b.SetRevision(int64(e.Pos.Rev), e.Pos.Sub, storage.Revision{
-		Delete: e.Delete, PrevRev: int64(e.Prev.Rev), PrevSub: e.Prev.Sub, User: e.Key,
+		Delete: e.Delete, PrevRev: int64(e.Prev.Rev), PrevSub: e.Prev.Sub, Value: e.sum(), User: e.Key,
 	})
 	w.written += versionCost(e.Key, len(rec))
 	w.pending = append(w.pending, e)

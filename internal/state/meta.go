@@ -12,7 +12,8 @@ import (
 )
 
 // format is the version of the state's layout: a directory of another one is refused, not guessed at.
-const format = 1
+// Format 2 brought the sums of records into the revision index.
+const format = 2
 
 // Position is a place in the log.
 type Position struct {

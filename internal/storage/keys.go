@@ -8,7 +8,7 @@ import (
 // table of tables, also in docs/data.md:
 //
 //	'k' records    k · esc(user key) · ^rev(8) · ^sub(4)   encoded KeyValue, or empty for a tombstone
-//	'r' revisions  r · rev(8) · sub(4)                     kind(1) · prev rev · prev sub · user key
+//	'r' revisions  r · rev(8) · sub(4)                     kind(1) · prev rev · prev sub · length · crc(4) · user key
 //	'l' leases     l · id(8)                               owned by lease
 //	'n' members    n · id(8)                               owned by member
 //	'u' users      u · name                                owned by auth

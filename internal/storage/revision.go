@@ -19,11 +19,18 @@ type Revision struct {
 	Delete  bool
 	PrevRev int64 // position of the version that was replaced; 0 if the key did not exist
 	PrevSub int32
-	User    string // user's key; of a parsed row it is a copy
+	// Value is the sum of what etcd keeps under the position: the encoded
+	// KeyValue, of a tombstone one with nothing but the key. With it, hashes
+	// and the layout of a snapshot need none of the records.
+	Value Sum
+	User  string // user's key; of a parsed row it is a copy
 }
 
+// sumLen is the length of a row's check sum in bytes.
+const sumLen = 4
+
 func (r Revision) len() int {
-	return 1 + uvarintLen(uint64(r.PrevRev)) + uvarintLen(uint64(r.PrevSub)) + len(r.User)
+	return 1 + uvarintLen(uint64(r.PrevRev)) + uvarintLen(uint64(r.PrevSub)) + uvarintLen(r.Value.Len) + sumLen + len(r.User)
 }
 
 func uvarintLen(v uint64) int {
@@ -42,25 +49,43 @@ func (r Revision) put(dst []byte) {
 	}
 	n := 1 + binary.PutUvarint(dst[1:], uint64(r.PrevRev))
 	n += binary.PutUvarint(dst[n:], uint64(r.PrevSub))
-	copy(dst[n:], r.User)
+	n += binary.PutUvarint(dst[n:], r.Value.Len)
+	binary.BigEndian.PutUint32(dst[n:], r.Value.CRC)
+	copy(dst[n+sumLen:], r.User)
 }
 
 // ParseRevision reads a revision row's value.
 func ParseRevision(val []byte) (Revision, error) {
+	r, user, err := SplitRevision(val)
+	r.User = string(user)
+	return r, err
+}
+
+// SplitRevision reads a revision row's value without copying: the user's key
+// is a part of it, and not in the Revision.
+func SplitRevision(val []byte) (r Revision, user []byte, err error) {
 	if len(val) < 3 || val[0] > kindDelete {
-		return Revision{}, &DamagedError{Table: "revisions", Why: "a row begins with its kind and the replaced position"}
+		return Revision{}, nil, &DamagedError{Table: "revisions", Why: "a row begins with its kind and the replaced position"}
 	}
 	rest := val[1:]
 	rev, n := binary.Uvarint(rest)
 	if n <= 0 || int64(rev) < 0 {
-		return Revision{}, &DamagedError{Table: "revisions", Why: "the replaced revision is not a number"}
+		return Revision{}, nil, &DamagedError{Table: "revisions", Why: "the replaced revision is not a number"}
 	}
 	rest = rest[n:]
 	sub, n := binary.Uvarint(rest)
 	if n <= 0 || sub > 1<<31-1 {
-		return Revision{}, &DamagedError{Table: "revisions", Why: "the replaced sub-revision is not a number"}
+		return Revision{}, nil, &DamagedError{Table: "revisions", Why: "the replaced sub-revision is not a number"}
 	}
-	return Revision{Delete: val[0] == kindDelete, PrevRev: int64(rev), PrevSub: int32(sub), User: string(rest[n:])}, nil
+	rest = rest[n:]
+	size, n := binary.Uvarint(rest)
+	if n <= 0 || size > maxValueLen || len(rest) < n+sumLen {
+		return Revision{}, nil, &DamagedError{Table: "revisions", Why: "the record's length and check sum are missing"}
+	}
+	return Revision{
+		Delete: val[0] == kindDelete, PrevRev: int64(rev), PrevSub: int32(sub),
+		Value: Sum{Len: size, CRC: binary.BigEndian.Uint32(rest[n:])},
+	}, rest[n+sumLen:], nil
 }
 
 func putRevisionKey(dst []byte, rev int64, sub int32) {
