@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,17 +31,23 @@ type keyFiles struct {
 	keys map[string]crypto.Signer
 }
 
-func newKeyFiles(t testing.TB) *keyFiles {
-	t.Helper()
-	k := &keyFiles{dir: t.TempDir(), keys: map[string]crypto.Signer{}}
+// drawKeys draws the keys once, because those for RSA take a while.
+var drawKeys = sync.OnceValue(func() map[string]crypto.Signer {
+	keys := map[string]crypto.Signer{}
 	for _, name := range []string{"rsa", "rsa2"} {
-		k.keys[name] = must(rsa.GenerateKey(rand.Reader, 2048))
+		keys[name] = must(rsa.GenerateKey(rand.Reader, 2048))
 	}
 	for name, curve := range map[string]elliptic.Curve{"ec256": elliptic.P256(), "ec384": elliptic.P384(), "ec521": elliptic.P521()} {
-		k.keys[name] = must(ecdsa.GenerateKey(curve, rand.Reader))
+		keys[name] = must(ecdsa.GenerateKey(curve, rand.Reader))
 	}
-	_, ed, _ := ed25519.GenerateKey(rand.Reader)
-	k.keys["ed"] = ed
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	keys["ed"] = must(ed, err)
+	return keys
+})
+
+func newKeyFiles(t testing.TB) *keyFiles {
+	t.Helper()
+	k := &keyFiles{dir: t.TempDir(), keys: drawKeys()}
 	for name, key := range k.keys {
 		k.write(t, name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: must(x509.MarshalPKCS8PrivateKey(key))}))
 		k.write(t, name+".pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: must(x509.MarshalPKIXPublicKey(key.Public()))}))

@@ -179,6 +179,49 @@ func TestTheSameLoginsShareOneBcrypt(t *testing.T) {
 	})
 }
 
+func TestWhatWasJustVerifiedIsNotVerifiedAgain(t *testing.T) {
+	p := newPasswords(bcrypt.MinCost)
+	m := p.mark("ann", nil, "x")
+	p.good.put(m.sum(), m, struct{}{}) // by another login, after this one looked
+	if err := p.once(t.Context(), m, func() error { return ErrFailed }); err != nil {
+		t.Errorf("bcrypt ran: %v", err)
+	}
+}
+
+func TestACheckThatBreaksLetsNobodyIn(t *testing.T) {
+	p := newPasswords(bcrypt.MinCost)
+	c := &check{done: make(chan struct{})}
+	func() {
+		defer func() { _ = recover() }()
+		p.lead(t.Context(), p.mark("ann", nil, "x"), c, func() error { panic("broken") })
+	}()
+	<-c.done
+	if !errors.Is(c.err, ErrFailed) || len(p.turns.slots) != 0 {
+		t.Errorf("who waited is told %v, %d turns are taken", c.err, len(p.turns.slots))
+	}
+}
+
+// TestNamesCannotBeProbedByTime asks for the least of several times, which a busy machine does not change much.
+func TestNamesCannotBeProbedByTime(t *testing.T) {
+	u := newUsers(t)
+	a := newAuthority(t, simpleOptions(0))
+	least := func(user string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			_, _ = a.Login(t.Context(), u.view(), user, "wrong")
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	known := least("ann")
+	for _, user := range []string{"nobody", "eve", ""} {
+		if took := least(user); took < known/4 {
+			t.Errorf("%q takes %v, a known user %v", user, took, known)
+		}
+	}
+}
+
 // TestWhoWaitsOutlivesTheOneWaitedFor lets the first of several give up in the queue.
 func TestWhoWaitsOutlivesTheOneWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,8 @@ package token
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/base64"
 	"strings"
 	"testing"
@@ -36,26 +38,35 @@ func TestHostileSimpleTokensAreRefused(t *testing.T) {
 	nobody.user = ""
 	long := sample()
 	long.user = strings.Repeat("x", maxTokenBytes)
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	spare := good[:len(good)-1] + alphabet[strings.IndexByte(alphabet, good[len(good)-1])+1:][:1]
+	if b, err := base64.RawURLEncoding.DecodeString(spare[len(simplePrefix):]); err != nil || !bytes.Equal(b, raw) {
+		t.Fatalf("%q is no second text of the same bytes", spare)
+	}
+	bare := hmac.New(sha256.New, key)
+	bare.Write(raw[:len(raw)-sha256.Size])
 	for name, text := range map[string]string{
-		"nothing":           "",
-		"the prefix":        simplePrefix,
-		"etcd's":            "VVpJcEtHRVhmbXZQ.12",
-		"a JWT":             "eyJhbGciOiJub25lIn0.eyJ1c2VybmFtZSI6InJvb3QifQ.",
-		"another prefix":    "k2." + good[len(simplePrefix):],
-		"no prefix":         good[len(simplePrefix):],
-		"a line end":        good[:20] + "\n" + good[20:],
-		"a line end behind": good + "\n",
-		"padding":           good + "==",
-		"standard alphabet": strings.NewReplacer("-", "+", "_", "/").Replace(sample().encode(testKey(1))) + "+",
-		"a space":           " " + good,
-		"cut":               good[:len(good)-4],
-		"longer":            good + "AAAA",
-		"no name":           nobody.encode(key),
-		"too long":          long.encode(key),
-		"only a signature":  remake(sign(key, nil)),
-		"another key":       sample().encode(testKey(2)),
-		"not ASCII":         simplePrefix + "ünï",
-		"huge":              strings.Repeat("A", 10<<20),
+		"spare bits":            spare,
+		"signed without prefix": remake(bare.Sum(bytes.Clone(raw[:len(raw)-sha256.Size]))),
+		"nothing":               "",
+		"the prefix":            simplePrefix,
+		"etcd's":                "VVpJcEtHRVhmbXZQ.12",
+		"a JWT":                 "eyJhbGciOiJub25lIn0.eyJ1c2VybmFtZSI6InJvb3QifQ.",
+		"another prefix":        "k2." + good[len(simplePrefix):],
+		"no prefix":             good[len(simplePrefix):],
+		"a line end":            good[:20] + "\n" + good[20:],
+		"a line end behind":     good + "\n",
+		"padding":               good + "==",
+		"standard alphabet":     strings.NewReplacer("-", "+", "_", "/").Replace(sample().encode(testKey(1))) + "+",
+		"a space":               " " + good,
+		"cut":                   good[:len(good)-4],
+		"longer":                good + "AAAA",
+		"no name":               nobody.encode(key),
+		"too long":              long.encode(key),
+		"only a signature":      remake(sign(key, nil)),
+		"another key":           sample().encode(testKey(2)),
+		"not ASCII":             simplePrefix + "ünï",
+		"huge":                  strings.Repeat("A", 10<<20),
 	} {
 		if c, ok := decode(key, text); ok {
 			t.Errorf("%s: taken as %+v", name, c)
