@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"time"
 )
@@ -85,8 +86,35 @@ func (s *Splitter) awaitRequest(ctx context.Context, secured *tls.Conn) {
 	if isGRPC {
 		s.grpc.deliver(ctx, conn, s.timeout)
 	} else {
-		s.http.deliver(ctx, conn, s.timeout)
+		s.http.deliver(ctx, openedHTTP{conn, conn.ConnectionState()}, s.timeout)
 	}
+}
+
+// openedHTTP is an opened connection for net/http, which would speak HTTP/1 to one that lets it see its TLS
+// state and is no *tls.Conn. So it takes it for a plain one, and requests are told the state by secured.
+type openedHTTP struct {
+	net.Conn
+	state tls.ConnectionState
+}
+
+type stateKey struct{}
+
+// keepState keeps the TLS state of a connection for its requests.
+func keepState(ctx context.Context, conn net.Conn) context.Context {
+	if c, ok := conn.(openedHTTP); ok {
+		return context.WithValue(ctx, stateKey{}, &c.state)
+	}
+	return ctx
+}
+
+// secured tells requests of the TLS that net/http does not know of.
+func secured(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if state, ok := r.Context().Value(stateKey{}).(*tls.ConnectionState); ok && r.TLS == nil {
+			r.TLS = state
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // openedConn is a TLS connection that replays what was read to find out what it carries. It tells its TLS

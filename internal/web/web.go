@@ -112,7 +112,8 @@ func NewServer(h http.Handler, log *slog.Logger) *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Protocols:         protocols,
-		Handler:           refuseGRPC(h),
+		Handler:           secured(refuseGRPC(h)),
+		ConnContext:       keepState,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
