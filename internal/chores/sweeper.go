@@ -10,8 +10,14 @@ import (
 	"github.com/keelson-db/keelson/internal/mvcc"
 )
 
-// sweepKeys is how many old versions one step of a sweep removes.
-const sweepKeys = 1000
+const (
+	// sweepKeys is how many changes one step of a sweep looks at. The engine makes batches visible in order,
+	// so a put waits for the step that was committed before it, and steps are short.
+	sweepKeys = 100
+	// sweepRest is how many times as long as it worked a sweep rests: the other half of the processor's time,
+	// and the gaps in the engine's queue, belong to writers.
+	sweepRest = 1
+)
 
 // Sweeper removes old versions after compactions.
 type Sweeper struct {
@@ -60,7 +66,11 @@ func (s *Sweeper) sweep(ctx context.Context) error {
 		}
 		total += removed
 		s.metrics.CompactedKeys.Add(uint64(removed))
-		s.metrics.CompactionPause.Observe(float64(time.Since(step).Milliseconds()))
+		worked := time.Since(step)
+		s.metrics.CompactionPause.Observe(float64(worked.Milliseconds()))
+		if !done && !pause(ctx, sweepRest*worked) {
+			return ctx.Err()
+		}
 	}
 	took := time.Since(start)
 	s.metrics.CompactionTotal.Observe(float64(took.Milliseconds()))
