@@ -8,6 +8,8 @@ import (
 	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/lock/electionpb"
+	"github.com/keelson-db/keelson/internal/lock/lockpb"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
@@ -65,6 +67,10 @@ type Deps struct {
 	Tokens Tokens
 	// ClientCertAuth lets a client's certificate say who the client is, where no token does.
 	ClientCertAuth bool
+	// Lock and Election carry out the services of these names, as clients of the others with the rights of
+	// whoever calls. A member without them answers that it has none.
+	Lock     lockpb.LockServer
+	Election electionpb.ElectionServer
 	// Quota refuses what would need more space than there may be; nil refuses nothing.
 	Quota Quota
 

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/auth"
+	"github.com/keelson-db/keelson/internal/lock/electionpb"
+	"github.com/keelson-db/keelson/internal/lock/lockpb"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/watch"
 )
@@ -51,8 +53,8 @@ func New(d Deps) *Services {
 	s.add(d, &pb.Cluster_ServiceDesc, clusterMethods(d))
 	s.add(d, &pb.Maintenance_ServiceDesc, maintenanceMethods(d))
 	s.add(d, &pb.Auth_ServiceDesc, authMethods(d))
-	s.add(d, lockService(), built{})
-	s.add(d, electionService(), built{})
+	s.add(d, &lockpb.Lock_ServiceDesc, lockMethods(d))
+	s.add(d, &electionpb.Election_ServiceDesc, electionMethods(d))
 	s.add(d, &healthpb.Health_ServiceDesc, healthMethods(s.health))
 	return s
 }
@@ -118,20 +120,6 @@ func (s *Services) add(d Deps, theirs *grpc.ServiceDesc, b built) {
 		ours.Streams = append(ours.Streams, m)
 	}
 	s.descs = append(s.descs, ours)
-}
-
-// lockService names the methods of etcd's lock service, whose own description lies in etcd's server.
-func lockService() *grpc.ServiceDesc {
-	return &grpc.ServiceDesc{ServiceName: "v3lockpb.Lock", Methods: []grpc.MethodDesc{{MethodName: "Lock"}, {MethodName: "Unlock"}}}
-}
-
-// electionService names the methods of etcd's election service, whose own description lies there as well.
-func electionService() *grpc.ServiceDesc {
-	return &grpc.ServiceDesc{
-		ServiceName: "v3electionpb.Election",
-		Methods:     []grpc.MethodDesc{{MethodName: "Campaign"}, {MethodName: "Proclaim"}, {MethodName: "Leader"}, {MethodName: "Resign"}},
-		Streams:     []grpc.StreamDesc{{StreamName: "Observe", ServerStreams: true}},
-	}
 }
 
 // unbuilt is the answer of a method that is not built: never a fake success.
