@@ -38,6 +38,8 @@ type doors struct {
 	all  []*door
 	tls  *certs.Keeper // nil where nobody asks for TLS
 	grpc *grpc.Server
+	// inside is where the server is its own client.
+	inside net.Listener
 
 	web, probes *http.Server
 }
@@ -126,7 +128,13 @@ func (d *doors) build(s *Server) error {
 		Node: node{s}, Metrics: s.metrics, Log: s.log, Version: config.APIVersion(),
 		CORS: c.CORS, HostWhitelist: c.HostWhitelist, EnablePprof: c.EnablePprof || c.LogLevel == "debug",
 	}
-	d.grpc = s.grpc
+	if c.EnableGRPCGateway {
+		var err error
+		if o.Gateway, err = s.gateway(); err != nil {
+			return err
+		}
+	}
+	d.grpc, d.inside = s.grpc, s.inside.listener
 	d.web = web.NewServer(web.NewHandler(o), s.log)
 	d.web.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(min(c.MaxConcurrentStreams, math.MaxInt32))}
 	d.probes = web.NewServer(web.NewMetricsHandler(o), s.log)
@@ -151,6 +159,7 @@ func (d *doors) runs(ctx context.Context) (runs []func() error) {
 			return err
 		})
 	}
+	add(func() error { return d.grpc.Serve(d.inside) })
 	if d.tls != nil {
 		add(func() error { return d.tls.Run(ctx) })
 	}

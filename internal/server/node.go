@@ -28,8 +28,13 @@ func (n node) IsLearner() bool {
 	return local.Learner
 }
 
-// Alarms implements web.Node. Nothing raises an alarm yet.
-func (n node) Alarms() []string { return nil }
+// Alarms implements web.Node.
+func (n node) Alarms() (names []string) {
+	for _, a := range n.s.data.machine.Alarms() {
+		names = append(names, a.Alarm.String())
+	}
+	return names
+}
 
 // ReadCheck implements web.Node.
 func (n node) ReadCheck(ctx context.Context, serializable bool) error {
@@ -80,9 +85,11 @@ func (l leadership) Leading() (term uint64, ok bool) {
 	return st.Term, st.Leader == st.ID && l.Machine().Applied().Term == st.Term
 }
 
+// databaseBytes is what counts for the quota. There is nothing between the two figures that a defragmentation
+// could win back, so they are one.
 func (s *Server) databaseBytes() (total, inUse int64) {
-	st := s.data.engine.Stats()
-	return st.DiskBytes, st.LiveBytes
+	size := s.upkeep.quota.Size()
+	return size, size
 }
 
 // observe tells the metrics where values are read that the rooms keep anyway.
@@ -113,7 +120,7 @@ func (s *Server) observe() {
 		Watchers:         func() float64 { return float64(s.hub.Stats().Watchers) },
 		SlowWatchers:     func() float64 { return float64(s.hub.Stats().Slow) },
 		PendingEvents:    func() float64 { return float64(s.hub.Stats().Pending) },
-		AuthRevision:     func() float64 { return 1 },
+		AuthRevision:     func() float64 { return float64(s.data.machine.Auth().View().Revision()) },
 	})
 }
 

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
-	"github.com/keelson-db/keelson/internal/chores"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/expiry"
@@ -19,6 +18,7 @@ import (
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/rpc"
 	"github.com/keelson-db/keelson/internal/storage"
+	"github.com/keelson-db/keelson/internal/token"
 	"github.com/keelson-db/keelson/internal/watch"
 	"github.com/keelson-db/keelson/internal/web"
 )
@@ -35,6 +35,8 @@ const (
 	drainTime = time.Second
 	// checkpointTime is how long the leases' remaining time may take to be noted.
 	checkpointTime = time.Second
+	// traceTime is how long the last traces may take to be sent.
+	traceTime = time.Second
 	// publishPause is the time between two tries to publish this member.
 	publishPause = 500 * time.Millisecond
 	// failTime is how long goroutines may take to end after the storage engine has failed.
@@ -52,8 +54,10 @@ type Server struct {
 	replica  *replica.Replica
 	hub      *watch.Hub
 	clock    *expiry.Clock
-	sweeper  *chores.Sweeper
-	cutter   *chores.Cutter
+	upkeep   upkeep
+	tokens   *token.Authority
+	inside   *inside
+	tracing  *tracing
 	services *rpc.Services
 	grpc     *grpc.Server
 	doors    *doors
@@ -87,6 +91,9 @@ func Open(ctx context.Context, c *config.Config, env Env) (_ *Server, err error)
 		return nil, fmt.Errorf("open the data directory %s: %w", c.DataDir, err)
 	}
 	s.buildEngine()
+	if err = s.openServices(ctx); err != nil {
+		return nil, err
+	}
 	s.buildServices()
 	if err = s.doors.build(s); err != nil {
 		return nil, err
@@ -102,8 +109,20 @@ func (s *Server) buildEngine() {
 		Leases: s.data.machine.Leases(), Proposer: s.replica, Leadership: leadership{s.replica},
 		ElectionTimeout: s.config.ElectionTimeout, Metrics: s.metrics.Lease, Logger: s.log,
 	})
-	s.sweeper = chores.NewSweeper(kv, s.metrics.MVCC, s.log)
-	s.cutter = chores.NewCutter(s.data.log, s.data.engine, s.data.machine, s.log)
+	s.upkeep = s.newUpkeep()
+}
+
+// openServices opens what the services stand on beside the data.
+func (s *Server) openServices(ctx context.Context) (err error) {
+	c := s.config
+	if s.tokens, err = token.New(token.Options{Spec: c.AuthToken, SimpleTTL: c.AuthTokenTTL, Cost: c.BcryptCost}); err != nil {
+		return fmt.Errorf("open --auth-token: %w", err)
+	}
+	if s.tracing, err = openTracing(ctx, c); err != nil {
+		return err
+	}
+	s.inside, err = openInside()
+	return err
 }
 
 // buildServices builds the gRPC services and the transport below them.
@@ -113,6 +132,7 @@ func (s *Server) buildServices() {
 		Replica: s.replica, Machine: s.data.machine, Hub: s.hub, Clock: s.clock, Metrics: s.metrics, Log: s.log,
 		ClusterID: members.ClusterID(), MemberID: uint64(members.Local()),
 		Version: config.APIVersion(), StorageVersion: storageVersion,
+		Tokens: s.tokens, ClientCertAuth: c.ClientTLS.ClientCertAuth, Quota: s.upkeep.quota,
 		DatabaseBytes:    s.databaseBytes,
 		ExtensiveMetrics: c.MetricsLevel == "extensive",
 		Seed:             s.env.Seed,
@@ -134,9 +154,20 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Close gives sockets and data back. It is for a server that was opened and never run.
 func (s *Server) Close() error {
-	errs := []error{s.doors.close()}
+	errs := []error{s.doors.close(), s.closeServices()}
 	if s.data != nil {
 		errs = append(errs, s.data.close())
+	}
+	return errors.Join(errs...)
+}
+
+// closeServices ends what openServices opened.
+func (s *Server) closeServices() error {
+	ctx, cancel := context.WithTimeout(context.Background(), traceTime)
+	defer cancel()
+	errs := []error{s.tracing.close(ctx)}
+	if s.inside != nil {
+		errs = append(errs, s.inside.close())
 	}
 	return errors.Join(errs...)
 }
@@ -179,7 +210,7 @@ func (s *Server) serve(ctx, below context.Context) error {
 	defer context.AfterFunc(below, stop)()
 	// Clients that connect meanwhile wait at the sockets: whoever asks is told this member's name.
 	if !s.announce(ctx) {
-		return s.doors.close()
+		return errors.Join(s.doors.close(), s.closeServices())
 	}
 	front, open := errgroup.WithContext(ctx)
 	for _, run := range s.doors.runs(open) {
@@ -198,7 +229,11 @@ func (s *Server) serve(ctx, below context.Context) error {
 	}
 	s.services.Shutdown()
 	s.doors.drain(drainTime)
-	return front.Wait()
+	err := front.Wait()
+	if closed := s.closeServices(); closed != nil {
+		s.log.Warn("end the services", "error", closed.Error())
+	}
+	return err
 }
 
 // waitBelow waits for the goroutines below the doors. One that calls into a storage engine that has failed
@@ -231,7 +266,8 @@ func (s *Server) engineRuns(ctx context.Context) []func() error {
 	}
 	return []func() error{
 		bind(s.replica.Run), s.replica.RunAppend, s.replica.RunApply, bind(s.data.log.Run),
-		bind(s.hub.Run), bind(s.clock.Run), bind(s.sweeper.Run), bind(s.cutter.Run), bind(s.services.Run),
+		bind(s.hub.Run), bind(s.clock.Run), bind(s.services.Run),
+		bind(s.upkeep.sweeper.Run), bind(s.upkeep.cutter.Run), bind(s.upkeep.quota.Run), bind(s.upkeep.compactor.Run),
 		func() error {
 			select {
 			case <-ctx.Done():
