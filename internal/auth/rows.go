@@ -86,7 +86,7 @@ func parseRole(name string, row []byte) (role Role, why string) {
 	return role, r.end()
 }
 
-func load(e *storage.Engine) (*View, error) {
+func load(e storage.Reader) (*View, error) {
 	v, err := loadMeta(e)
 	if err != nil {
 		return nil, fmt.Errorf("read whether users are on: %w", err)
@@ -113,7 +113,7 @@ func load(e *storage.Engine) (*View, error) {
 	return v, nil
 }
 
-func loadMeta(e *storage.Engine) (*View, error) {
+func loadMeta(e storage.Reader) (*View, error) {
 	row, ok, err := e.Get(storage.MetaKey(nil, storage.MetaAuth), nil)
 	if err != nil {
 		return nil, err
@@ -128,7 +128,7 @@ func loadMeta(e *storage.Engine) (*View, error) {
 	return &v, nil
 }
 
-func walk(e *storage.Engine, table string, lower, upper []byte, nameOf func([]byte) (string, bool),
+func walk(e storage.Reader, table string, lower, upper []byte, nameOf func([]byte) (string, bool),
 	row func(name string, row []byte) (why string),
 ) (err error) {
 	it, err := e.Iter(lower, upper)

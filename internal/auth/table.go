@@ -21,7 +21,7 @@ type Table struct {
 }
 
 // Open reads the table that the engine holds.
-func Open(e *storage.Engine) (*Table, error) {
+func Open(e storage.Reader) (*Table, error) {
 	v, err := load(e)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func remove(b *storage.Batch, id ID) {
 	b.Delete(storage.LeaseKey(nil, int64(id)))
 }
 
-func load(e *storage.Engine) (leases []Lease, err error) {
+func load(e storage.Reader) (leases []Lease, err error) {
 	it, err := e.Iter(storage.LeaseSpan())
 	if err != nil {
 		return nil, fmt.Errorf("read leases: %w", err)

@@ -52,7 +52,7 @@ type Table struct {
 }
 
 // Open reads the leases that the engine holds. The keys attached to them follow by Attach.
-func Open(e *storage.Engine) (*Table, error) {
+func Open(e storage.Reader) (*Table, error) {
 	t := &Table{leases: make(map[ID]*entry), history: newChanges()}
 	leases, err := load(e)
 	if err != nil {

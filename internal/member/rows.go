@@ -40,7 +40,7 @@ func encodeRow(m Member) []byte {
 	return appendTexts(b, m.ClientURLs)
 }
 
-func load(e *storage.Engine) (members []Member, err error) {
+func load(e storage.Reader) (members []Member, err error) {
 	it, err := e.Iter(storage.MemberSpan())
 	if err != nil {
 		return nil, fmt.Errorf("read members: %w", err)

@@ -47,7 +47,7 @@ func Found(b *storage.Batch, cluster uint64, local ID, members []Member) {
 }
 
 // Open reads the members that the engine holds.
-func Open(e *storage.Engine) (*Table, error) {
+func Open(e storage.Reader) (*Table, error) {
 	row, ok, err := e.Get(storage.MetaKey(nil, storage.MetaCluster), nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's identity: %w", err)

@@ -47,7 +47,7 @@ type alarms struct {
 	published atomic.Pointer[[]alarm]
 }
 
-func openAlarms(e *storage.Engine) (*alarms, error) {
+func openAlarms(e storage.Reader) (*alarms, error) {
 	row, ok, err := e.Get(storage.MetaKey(nil, storage.MetaAlarms), nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the alarms: %w", err)

@@ -69,7 +69,7 @@ func Found(e *storage.Engine, f Founding) error {
 	return nil
 }
 
-func checkFormat(e *storage.Engine) error {
+func checkFormat(e storage.Reader) error {
 	row, ok, err := e.Get(storage.MetaKey(nil, storage.MetaFormat), nil)
 	switch {
 	case err != nil:
@@ -112,7 +112,7 @@ func readLog(e *storage.Engine) (uint64, error) {
 	return binary.BigEndian.Uint64(row), nil
 }
 
-func readConfState(e *storage.Engine) (*raftpb.ConfState, error) {
+func readConfState(e storage.Reader) (*raftpb.ConfState, error) {
 	row, ok, err := e.Get(storage.MetaKey(nil, storage.MetaConfState), nil)
 	if err != nil {
 		return nil, fmt.Errorf("read the voters: %w", err)

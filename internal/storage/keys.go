@@ -49,16 +49,7 @@ func MetaKey(dst []byte, name string) []byte {
 }
 
 // MetaInt reads a number that SetMetaInt wrote; ok is false if there is none.
-func (e *Engine) MetaInt(name string) (v int64, ok bool, err error) {
-	val, ok, err := e.Get(MetaKey(nil, name), nil)
-	if err != nil || !ok {
-		return 0, false, err
-	}
-	if len(val) != 8 {
-		return 0, false, &DamagedError{Table: "meta", Key: []byte(name), Why: "a number is eight bytes long"}
-	}
-	return int64(binary.BigEndian.Uint64(val)), true, nil
-}
+func (e *Engine) MetaInt(name string) (v int64, ok bool, err error) { return MetaInt(e, name) }
 
 // LeaseKey appends the key of a lease's row to dst.
 func LeaseKey(dst []byte, id int64) []byte {
