@@ -52,8 +52,6 @@ func (a authorizer) judge(by auth.Identity, request any) error {
 		return a.view.CheckRoot(by)
 	case *pb.AuthStatusRequest, *pb.AuthenticateRequest:
 		return nil // how else would one come by a token
-	case *pb.AuthEnableRequest, *command.AuthEnable:
-		return nil // users are on: it changes nothing
 	case *pb.AuthUserGetRequest:
 		return a.userGet(by, r)
 	case *pb.AuthRoleGetRequest:
@@ -71,7 +69,7 @@ func (a authorizer) manage(by auth.Identity, request any) error {
 		*pb.DefragmentRequest, *pb.HashRequest, *pb.HashKVRequest, *pb.SnapshotRequest, *pb.MoveLeaderRequest,
 		*pb.DowngradeRequest, *command.Downgrade,
 		*pb.MemberAddRequest, *pb.MemberRemoveRequest, *pb.MemberUpdateRequest, *pb.MemberPromoteRequest,
-		*pb.AuthDisableRequest,
+		*pb.AuthEnableRequest, *command.AuthEnable, *pb.AuthDisableRequest,
 		*pb.AuthUserAddRequest, *pb.AuthUserListRequest, *pb.AuthUserDeleteRequest, *pb.AuthUserChangePasswordRequest,
 		*pb.AuthUserGrantRoleRequest, *pb.AuthUserRevokeRoleRequest,
 		*pb.AuthRoleAddRequest, *pb.AuthRoleListRequest, *pb.AuthRoleDeleteRequest,
