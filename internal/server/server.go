@@ -14,6 +14,7 @@ import (
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/expiry"
+	"github.com/keelson-db/keelson/internal/lock"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/rpc"
@@ -128,11 +129,13 @@ func (s *Server) openServices(ctx context.Context) (err error) {
 // buildServices builds the gRPC services and the transport below them.
 func (s *Server) buildServices() {
 	c, members := s.config, s.data.machine.Members()
+	recipes := lock.New(s.inside.conn)
 	deps := rpc.Deps{
 		Replica: s.replica, Machine: s.data.machine, Hub: s.hub, Clock: s.clock, Metrics: s.metrics, Log: s.log,
 		ClusterID: members.ClusterID(), MemberID: uint64(members.Local()),
 		Version: config.APIVersion(), StorageVersion: storageVersion,
 		Tokens: s.tokens, ClientCertAuth: c.ClientTLS.ClientCertAuth, Quota: s.upkeep.quota,
+		Lock: recipes, Election: recipes,
 		DatabaseBytes:    s.databaseBytes,
 		ExtensiveMetrics: c.MetricsLevel == "extensive",
 		Seed:             s.env.Seed,
