@@ -143,29 +143,56 @@ func signed(t testing.TB, method jwt.SigningMethod, key any, claims jwt.MapClaim
 	return token
 }
 
-func TestWrongJWTsAreRefused(t *testing.T) {
+// world is a server that verifies by RS256, and who signs for it.
+type world struct {
+	*keyFiles
+	a     *Authority
+	right jwt.MapClaims // of a token that is good
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
 	k := newKeyFiles(t)
-	a := k.authority(t, "sign-method=RS256,pub-key=rsa.pub")
-	v := &auth.View{}
-	now := time.Now()
-	right := jwt.MapClaims{"username": "ann", "revision": 3, "exp": now.Add(time.Hour).Unix()}
-	rs := func(c jwt.MapClaims) string { return signed(t, jwt.SigningMethodRS256, k.keys["rsa"], c) }
-	with := func(name string, value any) string {
-		c := maps.Clone(right)
-		if c[name] = value; value == nil {
-			delete(c, name)
-		}
-		return rs(c)
+	right := jwt.MapClaims{"username": "ann", "revision": 3, "exp": time.Now().Add(time.Hour).Unix()}
+	return &world{keyFiles: k, a: k.authority(t, "sign-method=RS256,pub-key=rsa.pub"), right: right}
+}
+
+// with signs the right claims but for one; nil leaves it out.
+func (w *world) with(t *testing.T, name string, value any) string {
+	t.Helper()
+	c := maps.Clone(w.right)
+	if c[name] = value; value == nil {
+		delete(c, name)
 	}
-	public := must(os.ReadFile(filepath.Join(k.dir, "rsa.pub")))
-	der := must(x509.MarshalPKIXPublicKey(k.keys["rsa"].Public()))
-	fine := rs(right)
-	parts := strings.Split(fine, ".")
-	if id, err := a.Identify(v, fine); err != nil || id != (auth.Identity{User: "ann", Rev: 3}) {
+	return signed(t, jwt.SigningMethodRS256, w.keys["rsa"], c)
+}
+
+// refuse asks for every token twice, and checks that none of them is remembered.
+func (w *world) refuse(t *testing.T, tokens map[string]string) {
+	t.Helper()
+	v := &auth.View{}
+	if id, err := w.a.Identify(v, w.with(t, "other", 1)); err != nil || id != (auth.Identity{User: "ann", Rev: 3}) {
 		t.Fatalf("the right one gives %+v, %v", id, err)
 	}
+	for name, token := range tokens {
+		for range 2 {
+			bad(t, w.a, v, token, name)
+		}
+	}
+	if n := w.a.tokens.(*jwts).verified.size(); n != 1 {
+		t.Errorf("%d tokens are remembered, want the right one alone", n)
+	}
+}
+
+func TestWronglySignedJWTsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	right, k := w.right, w.keyFiles
+	public := must(os.ReadFile(filepath.Join(k.dir, "rsa.pub")))
+	der := must(x509.MarshalPKIXPublicKey(k.keys["rsa"].Public()))
+	fine := signed(t, jwt.SigningMethodRS256, k.keys["rsa"], right)
+	parts := strings.Split(fine, ".")
 	b64 := base64.RawURLEncoding.EncodeToString
-	for name, token := range map[string]string{
+	w.refuse(t, map[string]string{
 		"none":                       signed(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, right),
 		"none spelled otherwise":     b64([]byte(`{"alg":"nOnE"}`)) + "." + parts[1] + ".",
 		"none with a signature":      b64([]byte(`{"alg":"none"}`)) + "." + parts[1] + "." + parts[2],
@@ -191,31 +218,31 @@ func TestWrongJWTsAreRefused(t *testing.T) {
 		"not JSON":                   b64([]byte("{")) + "." + b64([]byte("}")) + "." + parts[2],
 		"JSON of depth":              b64([]byte(strings.Repeat("[", 5000))) + ".." + parts[2],
 		"huge":                       strings.Repeat("A", 10<<20),
-		"huge and signed":            with("more", strings.Repeat("x", maxTokenBytes)),
-		"expired":                    with("exp", now.Add(-time.Second).Unix()),
-		"expired at the beginning":   with("exp", 1),
-		"expiry as text":             with("exp", "tomorrow"),
-		"not yet":                    with("nbf", now.Add(time.Hour).Unix()),
-		"no user":                    with("username", nil),
-		"user of no name":            with("username", ""),
-		"user as number":             with("username", 7),
-		"users":                      with("username", []string{"ann"}),
-		"user in another spelling":   rs(jwt.MapClaims{"Username": "ann", "revision": 3}),
-		"no revision":                with("revision", nil),
-		"revision as text":           with("revision", "3"),
-		"revision below zero":        with("revision", -1),
-		"half a revision":            with("revision", 2.5),
-		"revision past all numbers":  with("revision", 1e300),
-		"revision true":              with("revision", true),
+		"huge and signed":            w.with(t, "more", strings.Repeat("x", maxTokenBytes)),
 		"a simple token":             sample().encode(testKey(1)),
-	} {
-		for range 2 {
-			bad(t, a, v, token, name)
-		}
-	}
-	if n := a.tokens.(*jwts).verified.size(); n != 1 {
-		t.Errorf("%d tokens are remembered, want the right one alone", n)
-	}
+	})
+}
+
+func TestJWTsOfWrongClaimsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	now := time.Now()
+	w.refuse(t, map[string]string{
+		"expired":                   w.with(t, "exp", now.Add(-time.Second).Unix()),
+		"expired at the beginning":  w.with(t, "exp", 1),
+		"expiry as text":            w.with(t, "exp", "tomorrow"),
+		"not yet":                   w.with(t, "nbf", now.Add(time.Hour).Unix()),
+		"no user":                   w.with(t, "username", nil),
+		"user of no name":           w.with(t, "username", ""),
+		"user as number":            w.with(t, "username", 7),
+		"users":                     w.with(t, "username", []string{"ann"}),
+		"user in another spelling":  signed(t, jwt.SigningMethodRS256, w.keys["rsa"], jwt.MapClaims{"Username": "ann", "revision": 3}),
+		"no revision":               w.with(t, "revision", nil),
+		"revision as text":          w.with(t, "revision", "3"),
+		"revision below zero":       w.with(t, "revision", -1),
+		"half a revision":           w.with(t, "revision", 2.5),
+		"revision past all numbers": w.with(t, "revision", 1e300),
+		"revision true":             w.with(t, "revision", true),
+	})
 }
 
 // TestASecretIsNotAPublicKey is the other way of confusing algorithms.

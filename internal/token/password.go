@@ -146,7 +146,8 @@ func (p *passwords) lead(ctx context.Context, m mark, c *check, compare func() e
 		c.err = nil
 		return
 	}
-	if c.err = p.turns.take(ctx); c.err != nil {
+	if err := p.turns.take(ctx); err != nil {
+		c.err = err
 		return
 	}
 	defer p.turns.give()
@@ -158,8 +159,8 @@ func (p *passwords) remembers(m mark) bool {
 	return ok
 }
 
-// mark is keyed, so that a look into the process's memory yields nothing to guess passwords with but the key and bcrypt's
-// hash, and so that nobody outside can find two passwords of one mark.
+// mark is keyed, so that nobody outside can find two passwords of one mark, and so that marks mean nothing without the
+// process that made them. They are quicker to guess at than bcrypt's hashes and must never leave it.
 func (p *passwords) mark(name string, hash []byte, password string) (m mark) {
 	h := hmac.New(sha256.New, p.secret[:])
 	b := make([]byte, 0, 256)
