@@ -34,6 +34,16 @@ func featureGates() []featureGate {
 	}
 }
 
+// FeatureStage is etcd's stage of a gate in FeatureGates: "ALPHA" or "BETA".
+func FeatureStage(name string) string {
+	for _, g := range featureGates() {
+		if g.name == name && !g.alpha || name == allBeta {
+			return "BETA"
+		}
+	}
+	return "ALPHA"
+}
+
 const (
 	allAlpha = "AllAlpha"
 	allBeta  = "AllBeta"

@@ -56,6 +56,7 @@ func New() *Set {
 	s.GRPC = newGRPC(b)
 	s.Web = newWeb(b)
 	b.observe(&s.sources)
+	b.alarms(&s.sources)
 	b.descriptors()
 
 	b.registry.MustRegister(&b.hot)

@@ -163,8 +163,8 @@ func speakOnce(s *Set) {
 	}
 	s.Server.Healthchecks.WithLabelValues("livez", "serializable_read", "success")
 	s.Server.Healthcheck.WithLabelValues("livez", "serializable_read")
-	s.Server.FeatureEnabled.WithLabelValues("InitialCorruptCheck", "ALPHA")
-	s.Server.Alarms.WithLabelValues("1", "NOSPACE")
+	s.Server.SetFeature("InitialCorruptCheck", "ALPHA", false)
+	s.Observe(Sources{Alarms: func() []Alarm { return []Alarm{{1, "NOSPACE"}} }})
 	n.StreamFailures.WithLabelValues("receive", "watch")
 	n.DisconnectedPeers.WithLabelValues("1", "2")
 	n.ActivePeers.WithLabelValues("1", "2")
@@ -324,6 +324,25 @@ func TestSourcesAreReadAtScrapeTimeAndCanBeReplaced(t *testing.T) {
 	if got := value(t, s, "etcd_server_proposals_applied_total"); got != 0 {
 		t.Errorf("applied is %v after its source was let go, want 0", got)
 	}
+}
+
+func TestAlarmsAreShownWhileTheyAreRaised(t *testing.T) {
+	s := New()
+	raised := []Alarm{{0x8e9e05c52164694d, "NOSPACE"}, {0, "CORRUPT"}}
+	s.Observe(Sources{Alarms: func() []Alarm { return raised }})
+	for _, labels := range [][]string{{"NOSPACE", "8e9e05c52164694d"}, {"CORRUPT", "0"}} {
+		if got := value(t, s, "etcd_debugging_server_alarms", labels...); got != 1 {
+			t.Errorf("%v is %v", labels, got)
+		}
+	}
+	raised = nil
+	if got := gathered(t, s)["etcd_debugging_server_alarms"]; got != "" {
+		t.Errorf("a cleared alarm is shown as %s", got)
+	}
+	for i := range uint64(1000) {
+		raised = append(raised, Alarm{i, "CORRUPT"})
+	}
+	value(t, s, "etcd_debugging_server_alarms", "CORRUPT", "3f")
 }
 
 func TestIdentityAndClusterVersionReplaceWhatWasThere(t *testing.T) {

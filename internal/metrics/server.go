@@ -38,10 +38,6 @@ type Server struct {
 	Quota prometheus.Gauge
 	// ClientRequests counts requests by the client's API version.
 	ClientRequests *ClientRequests
-	// FeatureEnabled is 1 for a feature gate that is on, by name and stage.
-	FeatureEnabled *prometheus.GaugeVec
-	// Alarms counts raised alarms by member (hex) and type.
-	Alarms *prometheus.GaugeVec
 	// HealthSuccess counts /health answers that said true.
 	HealthSuccess prometheus.Counter
 	// HealthFailures counts /health answers that said false.
@@ -51,7 +47,7 @@ type Server struct {
 	// Healthchecks counts runs of livez and readyz checks by type, name and status.
 	Healthchecks *prometheus.CounterVec
 
-	version, goVersion, id, clusterVersion *prometheus.GaugeVec
+	version, goVersion, id, clusterVersion, features *prometheus.GaugeVec
 }
 
 func newServer(b *builder) *Server {
@@ -67,8 +63,6 @@ func newServer(b *builder) *Server {
 		SnapshotApplyInProgress: b.gauge("etcd_server_snapshot_apply_in_progress_total", "1 while a received snapshot is being taken in."),
 		Quota:                   b.gauge("etcd_server_quota_backend_bytes", "Effective limit of the database in bytes."),
 		ClientRequests:          newClientRequests(b),
-		FeatureEnabled:          b.gaugeVec("etcd_server_feature_enabled", "1 for a feature gate that is on.", "name", "stage"),
-		Alarms:                  b.gaugeVec("etcd_debugging_server_alarms", "Raised alarms by member and type.", "server_id", "alarm_type"),
 		HealthSuccess:           b.counter("etcd_server_health_success", "Answers of /health that said true."),
 		HealthFailures:          b.counter("etcd_server_health_failures", "Answers of /health that said false."),
 		Healthcheck:             b.gaugeVec("etcd_server_healthcheck", "1 where the last run of this check passed.", "type", "name"),
@@ -78,6 +72,7 @@ func newServer(b *builder) *Server {
 		goVersion:      b.gaugeVec("etcd_server_go_version", "The Go version this server was built with.", "server_go_version"),
 		id:             b.gaugeVec("etcd_server_id", "The member's id in hexadecimal.", "server_id"),
 		clusterVersion: b.gaugeVec("etcd_cluster_version", "The version the whole cluster has agreed on.", "cluster_version"),
+		features:       b.gaugeVec("etcd_server_feature_enabled", "1 for a feature gate that is on.", "name", "stage"),
 	}
 	s.ApplyDuration = b.histogramVec("etcd_server_apply_duration_seconds",
 		"Time to apply one request to the state.", exponential(0.0001, 20), "version", "op", "success")
@@ -101,6 +96,15 @@ func (s *Server) SetIdentity(id uint64, version string) {
 func (s *Server) SetClusterVersion(version string) {
 	s.clusterVersion.Reset()
 	s.clusterVersion.WithLabelValues(version).Set(1)
+}
+
+// SetFeature shows whether a feature gate is on. The stage is "ALPHA" or "BETA".
+func (s *Server) SetFeature(name, stage string, on bool) {
+	value := 0.0
+	if on {
+		value = 1
+	}
+	s.features.WithLabelValues(name, stage).Set(value)
 }
 
 // Outcomes is one duration histogram split by success, with the labels already looked up: a room asks for

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,14 +19,22 @@ type Sources struct {
 	Revision         func() float64 // current revision of the key space
 	CompactRevision  func() float64 // last compacted revision
 	Keys             func() float64 // live keys
-	DBSize           func() float64 // bytes that the database has on disk
+	DBSize           func() float64 // bytes that count for the quota
 	DBSizeInUse      func() float64 // bytes of it that hold data
+	DiskBytes        func() float64 // bytes of the storage engine's files
 	OpenReads        func() float64 // views that are open now
 	WatchStreams     func() float64 // open watch streams
 	Watchers         func() float64 // watchers on all streams
 	SlowWatchers     func() float64 // watchers that read history because they are behind
 	PendingEvents    func() float64 // events waiting to be sent
 	AuthRevision     func() float64 // revision of users, roles and permissions
+	Alarms           func() []Alarm // alarms that are raised now
+}
+
+// Alarm is one kind of trouble of one member.
+type Alarm struct {
+	Member uint64
+	Type   string // "NOSPACE" or "CORRUPT"
 }
 
 // Observe tells where values are read from on the next scrape, in place of what was told before. Rooms
@@ -47,8 +56,9 @@ func (b *builder) observe(sources *atomic.Pointer[Sources]) {
 		{"etcd_debugging_mvcc_current_revision", "Current revision.", func(s *Sources) func() float64 { return s.Revision }},
 		{"etcd_debugging_mvcc_compact_revision", "Last compacted revision.", func(s *Sources) func() float64 { return s.CompactRevision }},
 		{"etcd_debugging_mvcc_keys_total", "Live keys.", func(s *Sources) func() float64 { return s.Keys }},
-		{"etcd_mvcc_db_total_size_in_bytes", "Bytes of the database on disk.", func(s *Sources) func() float64 { return s.DBSize }},
+		{"etcd_mvcc_db_total_size_in_bytes", "Bytes of the database that count for its quota.", func(s *Sources) func() float64 { return s.DBSize }},
 		{"etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of the database that hold data.", func(s *Sources) func() float64 { return s.DBSizeInUse }},
+		{"keelson_storage_disk_bytes", "Bytes of the storage engine's files.", func(s *Sources) func() float64 { return s.DiskBytes }},
 		{"etcd_mvcc_db_open_read_transactions", "Views that are open now.", func(s *Sources) func() float64 { return s.OpenReads }},
 		{"etcd_debugging_mvcc_watch_stream_total", "Open watch streams.", func(s *Sources) func() float64 { return s.WatchStreams }},
 		{"etcd_debugging_mvcc_watcher_total", "Watchers on all streams.", func(s *Sources) func() float64 { return s.Watchers }},
@@ -62,6 +72,37 @@ func (b *builder) observe(sources *atomic.Pointer[Sources]) {
 			}
 			return 0
 		})
+	}
+}
+
+// maxAlarmSeries bounds the alarms that are shown, in series: an operator may raise one for any member.
+const maxAlarmSeries = 64
+
+// alarms shows a series of 1 for each alarm that is raised, and none for one that is not.
+type alarms struct {
+	desc    *prometheus.Desc
+	sources *atomic.Pointer[Sources]
+}
+
+func (b *builder) alarms(sources *atomic.Pointer[Sources]) {
+	made(b, &alarms{
+		desc:    prometheus.NewDesc("etcd_debugging_server_alarms", "1 for an alarm that is raised, by member and type.", []string{"server_id", "alarm_type"}, nil),
+		sources: sources,
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (a *alarms) Describe(ch chan<- *prometheus.Desc) { ch <- a.desc }
+
+// Collect implements prometheus.Collector.
+func (a *alarms) Collect(ch chan<- prometheus.Metric) {
+	read := a.sources.Load().Alarms
+	if read == nil {
+		return
+	}
+	raised := read()
+	for _, one := range raised[:min(len(raised), maxAlarmSeries)] {
+		ch <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, 1, strconv.FormatUint(one.Member, 16), one.Type)
 	}
 }
 

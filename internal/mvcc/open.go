@@ -43,7 +43,7 @@ func Open(e *storage.Engine, o Options) (*Store, error) {
 	p.root, p.keyBytes = t.root, t.keyBytes
 	p.hist.floor = p.rev
 	s.pub.Store(p)
-	s.gen.Store(newGeneration())
+	s.gen.Store(newGeneration(nil))
 	s.sweep.init(swept, removed)
 	s.warm.max = s.opts.WarmBytes
 	return s, nil

@@ -53,6 +53,7 @@ func (s *Store) Sweep(ctx context.Context, maxKeys int) (removed int, done bool,
 			return 0, false, err
 		}
 	}
+	s.gen.Load().older.Store(nil)
 	b := s.engine.NewBatch()
 	defer b.Close()
 	removed, bytes, end, err := s.sweepRows(b, maxKeys)
@@ -85,7 +86,8 @@ func (s *Store) beginPass() {
 	// The finished revision is looked at again: a tombstone right at it was
 	// still readable then.
 	w.next = Pos{Rev: max(Rev(w.swept.Load()), 0)}
-	old := s.gen.Swap(newGeneration())
+	old := s.gen.Load()
+	s.gen.Store(newGeneration(old)) // nobody else begins one
 	old.leave()
 	w.waiting = append(w.waiting, old)
 }

@@ -99,8 +99,14 @@ func TestSweepWaitsForViewsThatWereThereBefore(t *testing.T) {
 			t.Fatalf("open view at %d: %v %v", rev, res, err)
 		}
 	}
+	if n := d.store.OpenReads(); n != 2 {
+		t.Errorf("%d views are open", n)
+	}
 	v.Close()
 	v.Close() // a second time does nothing
+	if n := d.store.OpenReads(); n != 1 {
+		t.Errorf("%d views are open", n)
+	}
 	for {
 		_, done, err := d.store.Sweep(t.Context(), 7)
 		if err != nil {

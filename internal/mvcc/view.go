@@ -12,11 +12,13 @@ import (
 type generation struct {
 	readers atomic.Int64
 	once    sync.Once
-	drained chan struct{} // closed when the count reached zero
+	drained chan struct{}              // closed when the count reached zero
+	older   atomic.Pointer[generation] // nil once those have no readers
 }
 
-func newGeneration() *generation {
+func newGeneration(older *generation) *generation {
 	g := &generation{drained: make(chan struct{})}
+	g.older.Store(older)
 	g.readers.Store(1)
 	return g
 }
@@ -56,6 +58,16 @@ func (s *Store) enter() *generation {
 		}
 		g.leave()
 	}
+}
+
+// OpenReads is the number of views that are open now and of walks through history under way.
+func (s *Store) OpenReads() (n int64) {
+	g := s.gen.Load()
+	n = g.readers.Load() - 1
+	for g = g.older.Load(); g != nil; g = g.older.Load() {
+		n += g.readers.Load()
+	}
+	return max(n, 0)
 }
 
 // View is one published state, pinned until Close: nothing that it can read
