@@ -85,10 +85,3 @@ What to do: add the name to the list when you start the server, for example --ho
 or serve clients over TLS.
 `, host)
 }
-
-// gatewayNotBuilt answers the JSON gateway's paths with the gateway's own shape of an error.
-func gatewayNotBuilt(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusNotImplemented)
-	fmt.Fprint(w, `{"code":12,"message":"the JSON gateway is not built yet; use gRPC on this port"}`)
-}

@@ -136,8 +136,8 @@ func TestAnswersAreEtcdsToTheByte(t *testing.T) {
 		{healthy, "HEAD /version", 405, plain, "nosniff", notAllowed},
 		{healthy, "POST /debug/vars", 405, plain, "nosniff", notAllowed},
 
-		{healthy, "POST /v3/kv/range", 501, "application/json", "", `{"code":12,"message":"the JSON gateway is not built yet; use gRPC on this port"}`},
-		{healthy, "POST /v3beta/kv/range", 501, "application/json", "", `{"code":12,"message":"the JSON gateway is not built yet; use gRPC on this port"}`},
+		{healthy, "POST /v3/kv/range", 404, plain, "nosniff", "404 page not found\n"},
+		{healthy, "POST /v3beta/kv/range", 404, plain, "nosniff", "404 page not found\n"},
 
 		{healthy, "GET /", 404, plain, "nosniff", "404 page not found\n"},
 		{healthy, "GET /v2/keys", 404, plain, "nosniff", "404 page not found\n"},

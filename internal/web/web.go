@@ -77,7 +77,7 @@ type HandlerOptions struct {
 	HostWhitelist []string
 	// EnablePprof serves /debug/pprof.
 	EnablePprof bool
-	// Gateway serves /v3/, the JSON form of the gRPC API.
+	// Gateway serves /v3/, the JSON form of the gRPC API; nil serves nothing there.
 	Gateway http.Handler
 }
 
@@ -89,10 +89,9 @@ func NewHandler(o HandlerOptions) http.Handler {
 	if o.EnablePprof {
 		handlePprof(mux)
 	}
-	if o.Gateway == nil {
-		o.Gateway = http.HandlerFunc(gatewayNotBuilt)
+	if o.Gateway != nil {
+		mux.Handle("/v3/", o.Gateway)
 	}
-	mux.Handle("/v3/", o.Gateway)
 	return newGate(o, mux)
 }
 

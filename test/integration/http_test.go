@@ -170,31 +170,6 @@ func httpDetails(t *testing.T, n *harness.Node, metrics string) {
 	}
 }
 
-// TestTheJSONGatewayAnswers sees a working gateway on etcd and a clear refusal on Keelson.
-func TestTheJSONGatewayAnswers(t *testing.T) {
-	t.Parallel()
-	n := harness.Start(t, harness.Options{})
-	got := ask(t, "POST", n.URL()+"/v3/kv/range")
-	var e struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-	}
-	if err := json.Unmarshal([]byte(got.body), &e); err != nil {
-		t.Fatalf("%q: %v", got.body, err)
-	}
-	want, code := "etcdserver: key is not provided", 400
-	if onKeelson() {
-		// The gateway is not built yet; the refusal says so.
-		want, code = e.Message, 501
-		if e.Code != 12 || len(e.Message) < 10 {
-			t.Errorf("the refusal is %q", got.body)
-		}
-	}
-	if got.code != code || e.Message != want {
-		t.Errorf("got %d %q, want %d %q", got.code, got.body, code, want)
-	}
-}
-
 // TestHTTPHostsAndPortsCanBeRestricted checks --host-whitelist, --cors, --listen-client-http-urls and --enable-pprof.
 func TestHTTPHostsAndPortsCanBeRestricted(t *testing.T) {
 	t.Parallel()
