@@ -153,9 +153,9 @@ type Config struct {
 	// AutoCompactionRevisions is how many revisions are kept; 0 compacts only on request.
 	AutoCompactionRevisions int64
 
-	// CorruptCheckTime is the pause between comparisons of the members' data; 0 makes none.
+	// CorruptCheckTime is the pause between two checks of all stored records; 0 makes none.
 	CorruptCheckTime time.Duration
-	// CompactHashCheckTime is the pause between comparisons of compaction hashes.
+	// CompactHashCheckTime is the pause between looks for a compaction to be checked.
 	CompactHashCheckTime time.Duration
 	// AlarmSelfClear clears a NOSPACE alarm once there is space again.
 	AlarmSelfClear bool

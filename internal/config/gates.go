@@ -18,8 +18,8 @@ type featureGate struct {
 	why string
 }
 
-// featureGates lists etcd's gates. The two checks of the members' data against
-// each other are kept trivially by one member, so they give no warning.
+// featureGates lists etcd's gates. The two checks look at this member's own
+// records.
 func featureGates() []featureGate {
 	return []featureGate{
 		{"InitialCorruptCheck", true, false, ""},

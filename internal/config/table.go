@@ -178,8 +178,8 @@ func observeOptions() []option {
 
 func upkeepOptions() []option {
 	return []option{
-		{used, period, "corrupt-check-time", "0s", "", "Pause between comparisons of the members' data.", ""},
-		{used, period, "compact-hash-check-time", "1m0s", "", "Pause between comparisons of compaction hashes.", ""},
+		{used, period, "corrupt-check-time", "0s", "", "Pause between two checks of all stored records against their sums; 0 makes none.", ""},
+		{used, period, "compact-hash-check-time", "1m0s", "", "With the gate CompactHashCheck: pause between looks for a compaction whose result is to be checked.", ""},
 		{accepted, number, "compaction-batch-limit", "1000", "", "Most revisions that etcd deletes in one step of a compaction.", noCompact},
 		{accepted, period, "compaction-sleep-interval", "10ms", "", "Pause between etcd's steps of a compaction.", noCompact},
 		{used, period, "watch-progress-notify-interval", "10m0s", "", "Pause between progress notes on quiet watches.", ""},

@@ -104,6 +104,9 @@ func (s *Server) observe() {
 	s.metrics.Server.SetIdentity(uint64(s.data.machine.Members().Local()), config.APIVersion())
 	s.metrics.Server.SetClusterVersion("3.7")
 	s.metrics.Server.Quota.Set(float64(s.config.QuotaBackendBytes))
+	for gate, on := range s.config.FeatureGates {
+		s.metrics.Server.SetFeature(gate, config.FeatureStage(gate), on)
+	}
 	s.metrics.Observe(metrics.Sources{
 		HasLeader:        func() float64 { return is(r.Status().Leader != 0) },
 		IsLeader:         func() float64 { st := r.Status(); return is(st.Leader == st.ID) },
@@ -121,7 +124,18 @@ func (s *Server) observe() {
 		SlowWatchers:     func() float64 { return float64(s.hub.Stats().Slow) },
 		PendingEvents:    func() float64 { return float64(s.hub.Stats().Pending) },
 		AuthRevision:     func() float64 { return float64(s.data.machine.Auth().View().Revision()) },
+		DiskBytes:        func() float64 { return float64(s.data.engine.Stats().DiskBytes) },
+		OpenReads:        func() float64 { return float64(kv.OpenReads()) },
+		Alarms:           s.raised,
 	})
+}
+
+// raised are the alarms as the metrics show them.
+func (s *Server) raised() (list []metrics.Alarm) {
+	for _, a := range s.data.machine.Alarms() {
+		list = append(list, metrics.Alarm{Member: a.MemberID, Type: a.Alarm.String()})
+	}
+	return list
 }
 
 func hex(id uint64) string { return fmt.Sprintf("%x", id) }

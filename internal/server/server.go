@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/keelson-db/keelson/internal/chores"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/expiry"
@@ -81,6 +82,11 @@ func Open(ctx context.Context, c *config.Config, env Env) (_ *Server, err error)
 	}()
 	if s.data, err = openData(c, env); err != nil {
 		return nil, err
+	}
+	if c.FeatureGates["InitialCorruptCheck"] {
+		if err = chores.CheckAll(ctx, s.data.machine.KV(), s.log); err != nil {
+			return nil, fmt.Errorf("open the data directory %s: %w", c.DataDir, err)
+		}
 	}
 	s.replica, err = replica.New(replica.Options{
 		Log: s.data.log, Machine: s.data.machine,
@@ -271,6 +277,7 @@ func (s *Server) engineRuns(ctx context.Context) []func() error {
 		bind(s.replica.Run), s.replica.RunAppend, s.replica.RunApply, bind(s.data.log.Run),
 		bind(s.hub.Run), bind(s.clock.Run), bind(s.services.Run),
 		bind(s.upkeep.sweeper.Run), bind(s.upkeep.cutter.Run), bind(s.upkeep.quota.Run), bind(s.upkeep.compactor.Run),
+		bind(s.upkeep.checker.Run),
 		func() error {
 			select {
 			case <-ctx.Done():

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"time"
+
 	"github.com/keelson-db/keelson/internal/chores"
 )
 
@@ -10,10 +12,15 @@ type upkeep struct {
 	cutter    *chores.Cutter
 	quota     *chores.Quota
 	compactor *chores.Compactor
+	checker   *chores.Checker
 }
 
 func (s *Server) newUpkeep() upkeep {
 	c, m := s.config, s.data.machine
+	var compacted time.Duration
+	if c.FeatureGates["CompactHashCheck"] {
+		compacted = c.CompactHashCheckTime
+	}
 	quota := chores.NewQuota(chores.QuotaOptions{
 		Bytes: c.QuotaBackendBytes, SelfClear: c.AlarmSelfClear, Machine: m, Proposer: s.replica, Logger: s.log,
 	})
@@ -26,6 +33,9 @@ func (s *Server) newUpkeep() upkeep {
 				Mode: c.AutoCompactionMode, Time: c.AutoCompactionRetention, Revisions: c.AutoCompactionRevisions,
 			},
 			Store: m.KV(), Proposer: s.replica, Leadership: leadership{s.replica}, Tight: quota.Tight, Logger: s.log,
+		}),
+		checker: chores.NewChecker(chores.CheckerOptions{
+			Every: c.CorruptCheckTime, Compacted: compacted, Machine: m, Proposer: s.replica, Logger: s.log,
 		}),
 	}
 }
