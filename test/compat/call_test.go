@@ -65,10 +65,12 @@ func (s *teller) context(ctx context.Context, t *testing.T, d *datadriven.TestDa
 		var pair string
 		d.ScanArgs(t, "md", &pair)
 		k, v, _ := strings.Cut(pair, ":")
-		if before, name, ok := strings.Cut(v, "$token-"); ok {
-			v = before + s.token(name)
+		before, name, ok := strings.Cut(v, "$token-")
+		v = strings.ReplaceAll(before, "_", " ")
+		if ok {
+			v += s.token(name)
 		}
-		ctx = metadata.AppendToOutgoingContext(ctx, k, strings.ReplaceAll(v, "_", " "))
+		ctx = metadata.AppendToOutgoingContext(ctx, k, v)
 	}
 	return ctx
 }
@@ -209,4 +211,19 @@ func (s *teller) fill(t *testing.T, d *datadriven.TestData) string {
 		last = resp.Header.Revision
 	}
 	return "@" + strconv.FormatInt(last, 10) + "\n"
+}
+
+// big puts a value of size=N bytes at the key of each line.
+func (s *teller) big(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
+	var out strings.Builder
+	for line := range strings.Lines(d.Input) {
+		text, size, _ := strings.Cut(strings.TrimSpace(line), " size=")
+		n, err := strconv.Atoi(size)
+		if err != nil {
+			t.Fatalf("read %q: %v", line, err)
+		}
+		out.WriteString(s.call(harness.Ctx(t), t, "put", text+` value:"`+strings.Repeat("x", n)+`"`) + "\n")
+	}
+	return out.String()
 }

@@ -27,6 +27,14 @@ var varying = map[protoreflect.FullName]bool{
 	"etcdserverpb.AuthenticateResponse.token":      true,
 }
 
+// unordered names the lists whose order is not said.
+var unordered = map[protoreflect.FullName]bool{
+	"etcdserverpb.LeaseTimeToLiveResponse.keys": true,
+	"etcdserverpb.AlarmResponse.alarms":         true,
+	"etcdserverpb.StatusResponse.errors":        true,
+	"etcdserverpb.MemberAddResponse.members":    true, // sorted by IDs, which are drawn
+}
+
 // longValue is the length in bytes from which a story shows a value's length instead of the value.
 const longValue = 40
 
@@ -74,9 +82,10 @@ func renderMessage(m protoreflect.Message) string {
 			parts = append(parts, renderMessage(m.Get(fd).Message()))
 		case fd.IsList():
 			items := renderList(m, fd)
-			if fd.FullName() == "etcdserverpb.LeaseTimeToLiveResponse.keys" {
-				// The keys of a lease come in no particular order.
-				slices.Sort(items)
+			if unordered[fd.FullName()] {
+				slices.SortFunc(items, func(a, b string) int {
+					return strings.Compare(drawn.ReplaceAllString(a, ""), drawn.ReplaceAllString(b, ""))
+				})
 			}
 			parts = append(parts, items...)
 		default:

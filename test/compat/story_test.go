@@ -170,6 +170,8 @@ func (s *teller) tell(t *testing.T, d *datadriven.TestData) string {
 		return s.http(t, d)
 	case "fill":
 		return s.fill(t, d)
+	case "big":
+		return s.big(t, d)
 	case "wait":
 		var ms int
 		d.ScanArgs(t, "ms", &ms)
