@@ -352,10 +352,12 @@ func TestWatchesOfJSONClientsLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	create := func(id int) string { return fmt.Sprintf(`{"create_request":{"key":"Zm9v","watch_id":"%d"}}`, id) }
-	go func() { _, _ = io.WriteString(say, create(7)) }()
-	if !onKeelson() {
-		say.Close() // etcd begins to answer when the request has ended
-	}
+	go func() {
+		_, _ = io.WriteString(say, create(7))
+		if !onKeelson() {
+			say.Close() // etcd begins to answer when the request has ended
+		}
+	}()
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
