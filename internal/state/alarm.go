@@ -62,7 +62,10 @@ func openAlarms(e storage.Reader) (*alarms, error) {
 	return a, nil
 }
 
-func (a *alarms) publish() { a.published.Store(&a.working) }
+func (a *alarms) publish() {
+	list := a.working // a variable of its own: readers must not look at what the next command sets
+	a.published.Store(&list)
+}
 
 // raised reports whether any member has raised an alarm of the kind.
 func (a *alarms) raised(kind pb.AlarmType) bool {

@@ -34,6 +34,7 @@ func (m *Machine) revoke(r *command.LeaseRevoke) error {
 			if _, err := tx.Delete([]byte(key), nil); err != nil {
 				return err
 			}
+			m.counts.Deletes++
 		}
 		tx.End()
 		if err := m.leases.Revoke(m.batch, lease.ID(id)); err != nil {
