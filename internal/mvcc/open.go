@@ -3,6 +3,7 @@ package mvcc
 import (
 	"bytes"
 	"fmt"
+	"sync"
 
 	"github.com/keelson-db/keelson/internal/storage"
 )
@@ -14,7 +15,7 @@ const nearby = 4
 // Open loads the index of live keys by one scan over the records and takes
 // the revisions from the engine's meta table.
 func Open(e *storage.Engine, o Options) (*Store, error) {
-	s := &Store{engine: e, opts: o.withDefaults(), gone: new([]byte)}
+	s := &Store{engine: e, opts: o.withDefaults(), gone: new([]byte), joiner: sync.OnceValue(storage.NewJoiner)}
 	p := &published{rev: FirstRev, compact: NeverCompacted, changed: make(chan struct{})}
 	swept, removed := NeverCompacted, int64(0)
 	for _, m := range []struct {

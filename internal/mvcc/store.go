@@ -14,6 +14,9 @@ type Options struct {
 	HistoryBytes  int64
 	HistoryEvents int
 	WarmBytes     int64
+	// HashCompactions computes the hash of every compaction when it has ended,
+	// however many keys there are.
+	HashCompactions bool
 }
 
 func (o Options) withDefaults() Options {
@@ -40,6 +43,7 @@ type published struct {
 	hist     history
 	changes  int64         // published since the store was opened
 	changed  chan struct{} // closed by the next publication
+	due      []compaction  // asked for and maybe not swept; replaced and never changed
 }
 
 // Store is the multi-version store.
@@ -52,6 +56,8 @@ type Store struct {
 
 	writer Writer // one group at a time
 	sweep  sweeper
+	hashes hashes
+	joiner func() *storage.Joiner // made at first use
 
 	chunks sync.Pool // of *chunk
 	warm   warmth

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,6 +17,8 @@ type sweeper struct {
 	target  Rev           // compact revision of this pass
 	next    Pos           // first row not yet looked at
 	waiting []*generation // older generations that may still have readers
+	due     compaction    // the one that this pass carries out; zero if it is not known
+	tail    *hasher       // of its part of history
 
 	swept   atomic.Int64 // finished compact revision
 	removed atomic.Int64 // bytes of all versions that were ever removed
@@ -71,7 +74,9 @@ func (s *Store) Sweep(ctx context.Context, maxKeys int) (removed int, done bool,
 	}
 	w.removed.Add(bytes)
 	if end {
-		s.endPass()
+		if err := s.endPass(); err != nil {
+			return 0, false, fmt.Errorf("hash what a compaction kept: %w", err)
+		}
 	}
 	return removed, end && !s.SweepPending(), nil
 }
@@ -82,7 +87,16 @@ func (s *Store) Sweep(ctx context.Context, maxKeys int) (removed int, done bool,
 func (s *Store) beginPass() {
 	w := &s.sweep
 	w.active = true
-	w.target = s.pub.Load().compact
+	p := s.pub.Load()
+	w.target, w.due, w.tail = p.compact, compaction{}, nil
+	// Compactions that were asked for one after the other are carried out one
+	// after the other, because each has a hash of its own.
+	for _, c := range p.due {
+		if c.rev > Rev(w.swept.Load()) {
+			w.target, w.due, w.tail = c.rev, c, s.newHasher()
+			break
+		}
+	}
 	// The finished revision is looked at again: a tombstone right at it was
 	// still readable then.
 	w.next = Pos{Rev: max(Rev(w.swept.Load()), 0)}
@@ -92,14 +106,25 @@ func (s *Store) beginPass() {
 	w.waiting = append(w.waiting, old)
 }
 
-func (s *Store) endPass() {
+func (s *Store) endPass() (err error) {
 	w := &s.sweep
+	if w.tail != nil {
+		err = s.sweptHash(w.due, w.tail.sum)
+	}
 	w.active = false
 	w.swept.Store(int64(w.target))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	close(w.done)
 	w.done = make(chan struct{})
+	return err
+}
+
+// stillDue returns the compactions that are not carried out, with another one
+// behind them. Of very many the oldest are left out, which costs their hashes.
+func (w *sweeper) stillDue(due []compaction, c compaction) []compaction {
+	due = slices.DeleteFunc(slices.Clone(due), func(c compaction) bool { return c.rev <= Rev(w.swept.Load()) })
+	return append(due[max(0, len(due)-keptHashes+1):], c)
 }
 
 // sweepRows collects the removals of the next rows. Each change up to the
@@ -118,6 +143,9 @@ func (s *Store) sweepRows(b *storage.Batch, maxKeys int) (removed int, bytes int
 			return false
 		}
 		seen++
+		if w.tail != nil && at.Rev > w.due.prev {
+			w.tail.add(Row{Pos: at, Delete: row.Delete, Value: row.Value})
+		}
 		if prev := (Pos{Rev(row.PrevRev), row.PrevSub}); prev.Rev > 0 && prev.Rev < w.target {
 			var cost int64
 			var kept bool

@@ -14,8 +14,9 @@ type Writer struct {
 	tree    tree
 	rev     Rev
 	compact Rev
-	written int64    // bytes of all versions ever written
-	pending []*Event // changes of this group, in order
+	written int64        // bytes of all versions ever written
+	due     []compaction // as in published
+	pending []*Event     // changes of this group, in order
 	tx      Tx
 	open    bool
 	sealed  bool // Finish was called
@@ -27,7 +28,7 @@ func (s *Store) Begin(b *storage.Batch) *Writer {
 	w := &s.writer
 	invariant.Check(!w.open, "a group is published before the next one begins")
 	w.s, w.b, w.base = s, b, s.pub.Load()
-	w.rev, w.compact, w.written = w.base.rev, w.base.compact, w.base.written
+	w.rev, w.compact, w.written, w.due = w.base.rev, w.base.compact, w.base.written, w.base.due
 	w.tree.root, w.tree.keyBytes = w.base.root, w.base.keyBytes
 	w.tree.warm = &s.warm
 	w.tree.group++
@@ -52,6 +53,7 @@ func (w *Writer) Compact(rev Rev) error {
 	if rev > w.rev {
 		return ErrFutureRev
 	}
+	w.due = w.s.sweep.stillDue(w.due, compaction{prev: w.compact, rev: rev})
 	w.compact = rev
 	return nil
 }
@@ -84,6 +86,7 @@ func (w *Writer) Publish() {
 	next := &published{
 		root: w.tree.root, keyBytes: w.tree.keyBytes, rev: w.rev, compact: w.compact, written: w.written,
 		hist: w.base.hist, changes: w.base.changes + int64(len(w.pending)), changed: make(chan struct{}),
+		due: w.due,
 	}
 	for _, e := range w.pending {
 		next.hist.add(e, s.opts.HistoryBytes)
