@@ -117,6 +117,14 @@ func (b *jsonBody) fail(fault error) error {
 	return fault
 }
 
+// ignore takes what cannot be read for the end of what a client has to say, as etcd does, and lets it go on
+// hearing. It returns when the client has nothing more to send; if that is because it has gone, all is over.
+func (b *jsonBody) ignore() {
+	if _, err := io.Copy(io.Discard, b.ReadCloser); err != nil {
+		b.cancel()
+	}
+}
+
 // found is the fault, or nil.
 func (b *jsonBody) found() error {
 	b.mu.Lock()
@@ -141,6 +149,7 @@ type decoder struct {
 	body    *jsonBody
 	json    *json.Decoder
 	options protojson.UnmarshalOptions
+	begun   bool // a message was read
 }
 
 // Decode implements runtime.Decoder.
@@ -157,7 +166,12 @@ func (d *decoder) Decode(v any) error {
 		err = d.options.Unmarshal(text, v.(proto.Message))
 	}
 	if err == nil {
+		d.begun = true
 		return nil
+	}
+	if d.begun && d.body.found() == nil {
+		d.body.ignore()
+		return io.EOF
 	}
 	err = d.body.fail(status.Error(codes.InvalidArgument, err.Error()))
 	if d.body.converses {

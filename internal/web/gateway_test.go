@@ -315,6 +315,14 @@ func TestAClientMayGoOnAskingWhileItIsAnswered(t *testing.T) {
 	if got := c.next() + c.next(); got != `{"result":{"watch_id":"2"}}{"result":{"watch_id":"3"}}` {
 		t.Fatalf("two requests more are answered %s", got)
 	}
+	// What cannot be read ends what the client has to say, and not what it hears.
+	go func() { _, _ = io.WriteString(c.say, "{}nonsense{}") }()
+	if got := c.next(); got != `{"result":{"watch_id":"4"}}` {
+		t.Fatalf("before nonsense comes %s", got)
+	}
+	if n := w.watching.Load(); n != 1 {
+		t.Errorf("after nonsense %d watches are there", n)
+	}
 	c.leave()
 	eventually(t, "the watch of a client that has gone ends", func() bool { return w.watching.Load() == 0 })
 }
@@ -325,10 +333,9 @@ func TestAConversationEndsWithAReason(t *testing.T) {
 		`{"cancel_request":{"watch_id":99}}`: `{"error":{"code":10,"message":"as you like"}}`,
 		`{"create_request":{"key":1}}`:       `"code":3,"message":"proto:`,
 		`}`:                                  `"code":3,"message":"invalid character '}'`,
+		`{` + strings.Repeat(" ", 9<<20):     `"code":8,"message":"the request's body is larger than`,
 	} {
-		c := w.converse(t, `{"create_request":{}}`)
-		c.next()
-		go func() { _, _ = io.WriteString(c.say, text) }()
+		c := w.converse(t, text)
 		if got := c.next(); !strings.Contains(got, want) {
 			t.Errorf("after %s comes %s, want %s", text, got, want)
 		}
