@@ -49,6 +49,9 @@ func (s *teller) http(t *testing.T, d *datadriven.TestData) string {
 		case strings.HasPrefix(path, "/v3"):
 			rows = []string{plainJSON(text)}
 		}
+		if d.HasArg("status") {
+			rows = rows[:min(2, len(rows))]
+		}
 		out.WriteString(" | " + strings.Join(rows, " | ") + "\n")
 	}
 	return s.named(out.String())
