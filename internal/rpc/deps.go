@@ -67,6 +67,8 @@ type Deps struct {
 	Tokens Tokens
 	// ClientCertAuth lets a client's certificate say who the client is, where no token does.
 	ClientCertAuth bool
+	// secret is what the services recognise each other by, see vouch; New draws it.
+	secret string
 	// Lock and Election carry out the services of these names, as clients of the others with the rights of
 	// whoever calls. A member without them answers that it has none.
 	Lock     lockpb.LockServer

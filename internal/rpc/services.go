@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"math/rand/v2"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -40,6 +41,7 @@ type built struct {
 // New builds the services. They begin to answer when they are registered and the transport is started.
 func New(d Deps) *Services {
 	leader := func() uint64 { return d.Replica.Status().Leader }
+	d.secret = cryptorand.Text()
 	s := &Services{
 		gate: &gate{
 			set: d.Metrics, log: d.Log, slow: d.WarningUnaryRequestDuration,
