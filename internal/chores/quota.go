@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -46,20 +47,22 @@ type Quota struct {
 	mu     sync.Mutex    // guards raised
 	raised chan struct{} // closed and replaced after each attempt to raise the alarm
 
-	// mine says that the alarm is this member's own finding: it raised it, or found it at its start. What an
-	// operator raises by hand, an operator clears. Run alone uses it.
-	mine bool
+	// mine says that the alarm is this member's own finding: it raised it, or adopted it. What an operator
+	// raises by hand, an operator clears.
+	mine atomic.Bool
 }
 
 // NewQuota builds the quota of a state.
 func NewQuota(o QuotaOptions) *Quota {
-	q := &Quota{
+	return &Quota{
 		opts: o, member: uint64(o.Machine.Members().Local()), lease: state.Cost(&pb.LeaseGrantRequest{}),
 		wake: make(chan struct{}, 1), raised: make(chan struct{}),
 	}
-	q.mine = q.alarmed()
-	return q
 }
+
+// Adopt takes an alarm of this member that is raised now for its own finding: it is one of an earlier run.
+// Call it before clients come, once the log is applied as far as it goes.
+func (q *Quota) Adopt() { q.mine.Store(q.alarmed()) }
 
 // Size is what counts for the quota, in bytes: keys and values of all versions that are kept, and leases.
 func (q *Quota) Size() int64 {
@@ -150,17 +153,17 @@ func (q *Quota) raise(ctx context.Context) {
 		q.opts.Logger.Warn("raise the alarm NOSPACE: the next refused request tries again", "error", err.Error())
 		return
 	}
-	q.mine = true
+	q.mine.Store(true)
 	q.opts.Logger.Warn("the database has reached its quota: what would make it larger is refused until keys are deleted "+
 		"and history is compacted", "size", q.Size(), "quota", q.opts.Bytes)
 }
 
 func (q *Quota) clear(ctx context.Context) {
-	if !q.mine || !q.opts.SelfClear {
+	if !q.mine.Load() || !q.opts.SelfClear {
 		return
 	}
 	if !q.alarmed() {
-		q.mine = false // an operator was faster
+		q.mine.Store(false) // an operator was faster
 		return
 	}
 	if q.Tight() {
@@ -170,6 +173,6 @@ func (q *Quota) clear(ctx context.Context) {
 		q.opts.Logger.Warn("clear the alarm NOSPACE: trying again", "error", err.Error())
 		return
 	}
-	q.mine = false
+	q.mine.Store(false)
 	q.opts.Logger.Info("there is space again: the alarm NOSPACE is cleared", "size", q.Size(), "quota", q.opts.Bytes)
 }

@@ -144,7 +144,9 @@ func TestAnAlarmRaisedByHandIsClearedByHand(t *testing.T) {
 		}
 		stop()
 		// The next run takes the alarm of its own member for what the last one found.
-		stop = running(t, w.quota(200*kilobyte, true).Run)
+		next := w.quota(200*kilobyte, true)
+		next.Adopt()
+		stop = running(t, next.Run)
 		time.Sleep(time.Minute)
 		if alarms := w.machine.Alarms(); len(alarms) != 1 || alarms[0].MemberID != 2 {
 			t.Errorf("the alarms are %v", alarms)

@@ -76,3 +76,19 @@ func TestEveryRecordThatIsNotWhatWasWrittenIsFound(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkVerify looks at 100,000 records that are not in memory.
+func BenchmarkVerify(b *testing.B) {
+	const n = 100_000
+	w := newBench(b, n)
+	w.cold()
+	for b.Loop() {
+		for from, done := (Pos{}), false; !done; {
+			var err error
+			if from, _, done, err = w.store.Verify(from, 1<<62, 256<<10); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/record")
+}

@@ -312,6 +312,7 @@ func (s *Server) announce(ctx context.Context) bool {
 	// The clock starts before clients come: a lease granted from now on is given its own time and not what
 	// leases are given that were there before.
 	s.clock.Leads()
+	s.upkeep.quota.Adopt()
 	members := s.data.machine.Members()
 	local, _ := members.Get(members.Local())
 	want := command.MemberPublish{ID: uint64(members.Local()), Name: s.config.Name, ClientURLs: texts(s.config.AdvertiseClientURLs)}
