@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"testing"
 
@@ -48,14 +49,15 @@ func calls(ctx context.Context, s *Service) map[string]func() error {
 func TestCredentialsGoAlongAndNothingElse(t *testing.T) {
 	conn := &refusal{err: status.Error(codes.PermissionDenied, "etcdserver: permission denied")}
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(
-		"token", "abc", "authorization", "Bearer def", "hasleader", "true", "grpcgateway-accept", "x", "user-agent", "y"))
+		"token", "abc", "authorization", "Bearer def", CallerHeader, "\x00ghi", "hasleader", "true", "grpcgateway-accept", "x", "user-agent", "y"))
 	for name, call := range calls(ctx, New(conn)) {
 		conn.sent = nil
 		err := call()
 		if status.Code(err) != codes.Unknown || status.Convert(err).Message() != "etcdserver: permission denied" {
 			t.Errorf("%s: the refusal arrives as %v", name, err)
 		}
-		if len(conn.sent) != 2 || !slices.Equal(conn.sent["token"], []string{"abc"}) || !slices.Equal(conn.sent["authorization"], []string{"Bearer def"}) {
+		want := metadata.MD{"token": {"abc"}, "authorization": {"Bearer def"}, CallerHeader: {"\x00ghi"}}
+		if !maps.EqualFunc(conn.sent, want, slices.Equal) {
 			t.Errorf("%s: the metadata is %v", name, conn.sent)
 		}
 	}
