@@ -135,8 +135,10 @@ func parseAlarms(row []byte) ([]alarm, error) {
 }
 
 // Alarms returns the alarms that are raised, by member.
-func (m *Machine) Alarms() []*pb.AlarmMember {
-	list := *m.alarms.published.Load()
+func (m *Machine) Alarms() []*pb.AlarmMember { return m.alarms.list() }
+
+func (a *alarms) list() []*pb.AlarmMember {
+	list := *a.published.Load()
 	if len(list) == 0 {
 		return nil
 	}

@@ -13,7 +13,7 @@ var floors = [][]string{
 	{"storage", "raftlog", "etcdfile", "certs", "lock/lockpb", "lock/electionpb"},
 	{"command", "mvcc", "lease", "auth", "member"},
 	{"state"},
-	{"replica", "watch", "expiry", "chores", "token", "lock"},
+	{"replica", "watch", "expiry", "chores", "token", "lock", "snapshot"},
 	{"rpc", "web", "config"},
 	{"server", "cli"},
 	{"cmd/keelson", "tidy"},
