@@ -46,6 +46,13 @@ func TestAFullDatabaseRecoversFromADeleteAndACompaction(t *testing.T) {
 		t.Errorf("the size is %d, of it in use %d", st.DbSize, st.DbSizeInUse)
 	}
 
+	// A crash does not make it forget whose alarm that is.
+	n.Kill9(t)
+	n.Launch(t)
+	harness.Eventually(t, 20*time.Second, "the node answers again", func() error {
+		_, err := c.Get(ctx, "key-0000") // it is not healthy before there is space
+		return err
+	})
 	gone := must(c.Delete(ctx, "key-", clientv3.WithRange("key-0064")))(t)
 	must(c.Compact(ctx, gone.Header.Revision))(t)
 	start := time.Now()
