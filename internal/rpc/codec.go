@@ -22,7 +22,10 @@ const pooledReplyBytes = 1 << 20
 // Encoded is a reply that is already in its wire form. The codec hands its
 // buffers to the transport as they are, so that a range or a watch event is
 // never encoded twice. The codec takes over the references of Bufs.
-type Encoded struct{ Bufs mem.BufferSlice }
+type Encoded struct {
+	Bufs mem.BufferSlice
+	lent *lentFrames // what of Bufs belongs to the store; nil for none
+}
 
 // codec is what every message of every service goes through. The hot messages are read and written by
 // hand, the others by the protobuf library; on the wire nobody can tell.

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/grpc/stats"
+
 	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/lease"
@@ -82,6 +84,8 @@ type Deps struct {
 
 	// DatabaseBytes is the size of the database on disk and how much of it holds data.
 	DatabaseBytes func() (total, inUse int64)
+	// Stats is told of every call and message, for tracing; nil for nobody.
+	Stats stats.Handler
 	// ExtensiveMetrics also records how long calls take.
 	ExtensiveMetrics bool
 	// Seed starts the sequence that lease IDs are drawn from. It should differ at every start of a member;

@@ -51,15 +51,16 @@ func call[In any](ctx context.Context, g *gate, m *metrics.Method, full string, 
 	m.MsgReceived()
 	err := g.admitUnary(ctx)
 	var out any
+	way := &journey{Context: ctx}
 	if err == nil {
-		out, err = f(ctx, in)
+		out, err = f(way, in)
 	}
 	took := time.Since(start)
 	if m.Timed() {
 		m.Took(took)
 	}
-	if g.slow > 0 && took > g.slow {
-		g.tellSlow(ctx, full, took, in, err)
+	if g.slow > 0 && !g.tellWhenSent(way, full, start, in, out) && took > g.slow {
+		g.tellSlow(way, full, took, in, err)
 	}
 	if err != nil {
 		err = wireError(err)
@@ -165,10 +166,27 @@ func (s *countedStream) SendMsg(out any) error {
 	return err
 }
 
-// tellSlow logs a slow request: where it came from and what it was about, but no values, because they
-// may be secrets and they may be large.
-func (g *gate) tellSlow(ctx context.Context, full string, took time.Duration, in any, err error) {
+// tellWhenSent has a large reply's request judged when the client has taken the reply. It reports whether it
+// will be: then nobody else needs to.
+func (g *gate) tellWhenSent(way *journey, full string, start time.Time, in, out any) bool {
+	large, ok := out.(*Encoded)
+	if !ok || large.lent == nil {
+		return false
+	}
+	answered := time.Now()
+	return large.lent.whenSent(func() {
+		way.took[stepSend] = time.Since(answered)
+		if took := time.Since(start); took > g.slow {
+			g.tellSlow(way, full, took, in, nil)
+		}
+	})
+}
+
+// tellSlow logs a slow request: where it came from, what it was about and where its time went, but no values,
+// because they may be secrets and they may be large.
+func (g *gate) tellSlow(ctx *journey, full string, took time.Duration, in any, err error) {
 	attrs := []slog.Attr{slog.String("method", full), slog.Duration("took", took), slog.Duration("expected", g.slow)}
+	attrs = append(attrs, ctx.attrs()...)
 	if p, ok := peer.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("remote", p.Addr.String()))
 	}

@@ -42,6 +42,7 @@ type loneReplica struct {
 	barriers  atomic.Int64
 	onBarrier atomic.Pointer[func() error]
 	refuse    atomic.Pointer[error] // what every proposal is answered with, if set
+	took      state.Took            // what every proposal is said to have taken
 }
 
 func (r *loneReplica) Propose(_ context.Context, op command.Op) (state.Result, error) {
@@ -57,6 +58,7 @@ func (r *loneReplica) Propose(_ context.Context, op command.Op) (state.Result, e
 	if err != nil {
 		return state.Result{}, err
 	}
+	res.Took = r.took
 	return res, r.machine.Commit(state.Position{Index: r.index, Term: 2})
 }
 

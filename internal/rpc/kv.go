@@ -39,7 +39,9 @@ func (s *kvServer) rangeKeys(ctx context.Context, r *pb.RangeRequest) (any, erro
 	}
 	start := time.Now()
 	res, err := s.readRange(ctx, r)
-	s.rangeTook.Observe(time.Since(start), err)
+	took := time.Since(start)
+	s.rangeTook.Observe(took, err)
+	spentOnRead(ctx, took)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +74,9 @@ func (s *kvServer) look(ctx context.Context, r *pb.RangeRequest, q mvcc.RangeQue
 		return nil, err
 	}
 	res, err := view.Range(ctx, q)
-	s.rangeLooking.Observe(time.Since(start), err)
+	took := time.Since(start)
+	s.rangeLooking.Observe(took, err)
+	spent(ctx, stepRead, took)
 	return res, err
 }
 
@@ -113,7 +117,9 @@ func (s *kvServer) txn(ctx context.Context, r *pb.TxnRequest) (any, error) {
 	if readOnly(r) {
 		start := time.Now()
 		out, err := s.readTxn(ctx, r)
-		s.readTxnTook.Observe(time.Since(start), err)
+		took := time.Since(start)
+		s.readTxnTook.Observe(took, err)
+		spentOnRead(ctx, took)
 		if err != nil {
 			return nil, err
 		}
@@ -133,6 +139,8 @@ func (s *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnRespon
 		return nil, err
 	}
 	s.counts.Txns.Inc()
+	start := time.Now()
+	defer func() { spent(ctx, stepRead, time.Since(start)) }()
 	view := s.store.View()
 	defer view.Close()
 	if err := s.may(ctx, r); err != nil {

@@ -33,6 +33,9 @@ func ServerOptions(d Deps) []grpc.ServerOption {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ConnectionTimeout(handshakeTime),
 	}
+	if d.Stats != nil {
+		opts = append(opts, grpc.StatsHandler(d.Stats))
+	}
 	if d.KeepAliveMinTime > 0 {
 		opts = append(opts, grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: d.KeepAliveMinTime}))
 	}

@@ -22,8 +22,9 @@ func newProposing[Out any](d Deps, kind string) proposing[Out] {
 }
 
 // propose puts a command into the log, with the caller's name on it while users are on, and returns its
-// response and the revision after it. It is the only way into the log from here. Whether the command was refused or failed when it was applied makes no difference to a client; to the metrics, only
-// the former is a request that failed.
+// response and the revision after it. It is the only way into the log from here. Whether the command was
+// refused or failed when it was applied makes no difference to a client; to the metrics, only the former is a
+// request that failed.
 func (p proposing[Out]) propose(ctx context.Context, op command.Op) (out Out, rev mvcc.Rev, err error) {
 	start := time.Now()
 	if op, err = p.sign(ctx, op); err != nil {
@@ -32,6 +33,7 @@ func (p proposing[Out]) propose(ctx context.Context, op command.Op) (out Out, re
 	res, err := p.replica.Propose(ctx, op)
 	p.took.Observe(time.Since(start), err)
 	if err == nil {
+		spentOnCommand(ctx, res.Took)
 		err = res.Err
 	}
 	if err != nil {

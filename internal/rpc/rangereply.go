@@ -73,11 +73,11 @@ func encodeRange(m rangeMessage) any {
 	ends = m.appendTail(ends)
 	bufs := make(mem.BufferSlice, 0, len(m.res.Frames)+2)
 	bufs = append(bufs, mem.SliceBuffer(ends[:head]))
-	bufs = appendFrames(bufs, m.res)
+	bufs, lent := appendFrames(bufs, m.res)
 	if head < len(ends) {
 		bufs = append(bufs, mem.SliceBuffer(ends[head:]))
 	}
-	return &Encoded{Bufs: bufs}
+	return &Encoded{Bufs: bufs, lent: lent}
 }
 
 // lentFrames are the records of a range while the transport sends them: the memory goes back to the store
@@ -85,6 +85,17 @@ func encodeRange(m rangeMessage) any {
 type lentFrames struct {
 	res  *mvcc.RangeResult
 	left atomic.Int32
+	sent func() // called when the last frame has been sent; nil for nobody
+}
+
+// whenSent has f called when the transport is done with all frames, and reports whether that is still to come.
+// It belongs between making the message and handing it to the transport.
+func (l *lentFrames) whenSent(f func()) bool {
+	if l.left.Load() == 0 {
+		return false
+	}
+	l.sent = f
+	return true
 }
 
 // Get is never called: nothing is taken from here.
@@ -94,11 +105,14 @@ func (l *lentFrames) Get(n int) *[]byte { b := make([]byte, n); return &b }
 func (l *lentFrames) Put(*[]byte) {
 	if l.left.Add(-1) == 0 {
 		l.res.Release()
+		if l.sent != nil {
+			l.sent()
+		}
 	}
 }
 
 // appendFrames lends the records to the transport.
-func appendFrames(bufs mem.BufferSlice, res *mvcc.RangeResult) mem.BufferSlice {
+func appendFrames(bufs mem.BufferSlice, res *mvcc.RangeResult) (mem.BufferSlice, *lentFrames) {
 	lent := &lentFrames{res: res}
 	lent.left.Store(1) // ours, until every frame is counted
 	for i, frame := range res.Frames {
@@ -111,5 +125,5 @@ func appendFrames(bufs mem.BufferSlice, res *mvcc.RangeResult) mem.BufferSlice {
 		bufs = append(bufs, mem.NewBuffer(&res.Frames[i], lent))
 	}
 	lent.Put(nil)
-	return bufs
+	return bufs, lent
 }

@@ -32,6 +32,8 @@ type watchConfig struct {
 	// FragmentBytes is the response size from which on a watcher that allows it gets fragments.
 	FragmentBytes int
 	Metrics       *metrics.Watch
+	// Observed says that the transport tells somebody of every message: then each is sent on its own.
+	Observed bool
 	// Sent counts messages that go to the transport past gRPC, which else counts them.
 	Sent func(messages, bytes int)
 }
@@ -131,7 +133,10 @@ func createOf(r *pb.WatchCreateRequest) watch.Create {
 func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream, rights *watchRights) error {
 	out := watchSender{
 		stream: stream, fragmentBytes: w.FragmentBytes,
-		burst: burst{write: transportOf(stream.Context()), sent: w.Sent, pool: w.bursts},
+		burst: burst{sent: w.Sent, pool: w.bursts},
+	}
+	if !w.Observed {
+		out.burst.write = transportOf(stream.Context())
 	}
 	defer out.burst.release()
 	out.head.ClusterId, out.head.MemberId = w.ClusterID, w.MemberID

@@ -141,7 +141,7 @@ func (s *Server) buildServices() {
 		ClusterID: members.ClusterID(), MemberID: uint64(members.Local()),
 		Version: config.APIVersion(), StorageVersion: storageVersion,
 		Tokens: s.tokens, ClientCertAuth: c.ClientTLS.ClientCertAuth, Quota: s.upkeep.quota,
-		Lock: recipes, Election: recipes,
+		Lock: recipes, Election: recipes, Stats: s.tracing.handler(),
 		DatabaseBytes:    s.databaseBytes,
 		ExtensiveMetrics: c.MetricsLevel == "extensive",
 		Seed:             s.env.Seed,

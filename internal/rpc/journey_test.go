@@ -1,0 +1,120 @@
+package rpc
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/stats"
+
+	"github.com/keelson-db/keelson/internal/state"
+)
+
+// lines collects what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+// wait returns the first line that holds a text, as soon as there is one.
+func (l *lines) wait(t *testing.T, text string) string {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		all := l.text.String()
+		l.mu.Unlock()
+		for line := range strings.Lines(all) {
+			if strings.Contains(line, text) {
+				return line
+			}
+		}
+	}
+	t.Fatalf("nothing was logged about %s", text)
+	return ""
+}
+
+// TestASlowRequestSaysWhereItsTimeWent makes every request slow and looks at what is said of each.
+func TestASlowRequestSaysWhereItsTimeWent(t *testing.T) {
+	var log lines
+	h := newHouse(t, func(d *Deps) {
+		d.Log = slog.New(slog.NewTextHandler(&log, nil))
+		d.WarningUnaryRequestDuration = 1
+	})
+	h.replica.took = state.Took{Queue: int64(time.Second), Sync: int64(3 * time.Second), Apply: int64(2 * time.Second)}
+	h.put(t, "a", strings.Repeat("v", 1<<20))
+	if line := log.wait(t, "KV/Put"); !strings.Contains(line, "queue=1s sync=3s apply=2s mostly=sync") {
+		t.Errorf("of a put is said: %s", line)
+	}
+	barrier := func() error { time.Sleep(20 * time.Millisecond); return nil }
+	h.replica.onBarrier.Store(&barrier)
+	if _, err := h.kv.Range(t.Context(), &pb.RangeRequest{Key: []byte("a"), CountOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	line := log.wait(t, "KV/Range")
+	if !strings.Contains(line, "quorum=2") || !strings.Contains(line, "read=") || !strings.Contains(line, "mostly=quorum") || strings.Contains(line, "send=") {
+		t.Errorf("of a count is said: %s", line)
+	}
+	h.replica.onBarrier.Store(nil)
+	if _, err := h.kv.Range(t.Context(), &pb.RangeRequest{Key: []byte("a"), Limit: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if line := log.wait(t, "limit=5"); !strings.Contains(line, "send=") {
+		t.Errorf("of a large range is said: %s", line)
+	}
+}
+
+// observer counts the messages that the transport tells of.
+type observer struct{ sent atomic.Int64 }
+
+func (*observer) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*observer) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (*observer) HandleConn(context.Context, stats.ConnStats)                       {}
+func (o *observer) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if _, ok := s.(*stats.OutPayload); ok {
+		o.sent.Add(1)
+	}
+}
+
+// TestAnObserverSeesEveryMessage has many watchers of one key on one stream, whose responses would otherwise go
+// to the transport in one piece.
+func TestAnObserverSeesEveryMessage(t *testing.T) {
+	const watchers = 50
+	seen := new(observer)
+	h := newHouse(t, func(d *Deps) { d.Stats = seen })
+	stream, err := h.watch.Watch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range watchers {
+		create := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("a")}}}
+		if err := stream.Send(create); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.put(t, "a", "1")
+	for range watchers {
+		if _, err := stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The transport tells of a message after it has sent it.
+	for deadline := time.Now().Add(10 * time.Second); seen.sent.Load() != 2*watchers+1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the transport told of %d messages, want %d of the watchers and one of the put", seen.sent.Load(), 2*watchers)
+		}
+	}
+}
