@@ -62,7 +62,7 @@ func TestTheTableShowsMetAndMissedAims(t *testing.T) {
 		A: "keelson", B: "etcd", aimed: true, keys: "7", chosen: func(string) bool { return true },
 		Results: []result{{Group: "put", Pairs: pairs}, {Group: "start", Pairs: pairs}},
 	}
-	table := rep.table()
+	table := rep.table(sheetData)
 	for _, want := range []string{
 		"| put, 64 in flight, random keys", "10.0 µs", "42.5 µs", "4.25×", "4.00–4.50", "≥ 2: met", "≥ 5: **missed**",
 		"start-up with 7 keys",
@@ -78,7 +78,8 @@ func TestTheTableShowsMetAndMissedAims(t *testing.T) {
 
 func TestADocumentKeepsWhatIsOutsideTheMarkers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "performance.md")
-	if err := writeDocument(path, "one\n"); err != nil {
+	markerBegin, markerEnd := sheetData.markers()
+	if err := writeDocument(path, sheetData, "one\n"); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(path)
@@ -88,7 +89,7 @@ func TestADocumentKeepsWhatIsOutsideTheMarkers(t *testing.T) {
 	if err := os.WriteFile(path, []byte("before\n"+string(data)+"after\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeDocument(path, "two\n"); err != nil {
+	if err := writeDocument(path, sheetData, "two\n"); err != nil {
 		t.Fatal(err)
 	}
 	data, err = os.ReadFile(path)
@@ -101,7 +102,7 @@ func TestADocumentKeepsWhatIsOutsideTheMarkers(t *testing.T) {
 		t.Errorf("the document reads\n%s", text)
 	}
 	for _, bad := range []string{"no markers", markerBegin, markerEnd + markerBegin} {
-		if _, err := replaceRegion(bad, "x"); err == nil {
+		if _, err := replaceRegion(bad, sheetData, "x"); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
@@ -140,5 +141,57 @@ func TestADisksSectorsAreFoundByItsNumber(t *testing.T) {
 	}
 	if _, err := parseDisks(text, 254, 1); err == nil {
 		t.Error("an absent disk was found")
+	}
+}
+
+func TestASheetHasItsOwnTableAndPlace(t *testing.T) {
+	on := func(cpu, more float64) block {
+		return block{"authget": {serverCPU.name: cpu, cpuUsersMore.name: more}}
+	}
+	rep := report{
+		A: "keelson", B: "etcd", aimed: true, chosen: func(string) bool { return true },
+		Results: []result{{Group: "auth", Pairs: []pair{{A: on(10, 4), B: on(20, 50)}, {A: on(10, 8), B: on(20, 60)}}}},
+	}
+	if table := rep.table(sheetData); table != "" {
+		t.Errorf("a sheet without results reads\n%s", table)
+	}
+	table := rep.table(sheetUpkeep)
+	for _, want := range []string{"2.00×", "6.00 %", "55.0 %", "4.00–8.00 %", "≤ 10.0 %: met"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, table)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "performance.md")
+	for _, sheet := range sheets() {
+		if err := writeDocument(path, sheet, "table "+string(sheet)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sheet := range sheets() {
+		begin, end := sheet.markers()
+		if !strings.Contains(string(data), begin+"\ntable "+string(sheet)+"\n"+end) {
+			t.Errorf("no table of sheet %q in\n%s", sheet, data)
+		}
+	}
+}
+
+func TestABoundIsMetOnItsOwnSide(t *testing.T) {
+	for _, c := range []struct {
+		bound bound
+		value float64
+		want  string
+	}{
+		{bound{limit: 64}, 64, "≤ 64.0 MiB: met"},
+		{bound{limit: 64}, 65, "≤ 64.0 MiB: **missed**"},
+		{bound{limit: 100, least: true}, 99, "≥ 100 MiB: **missed**"},
+		{bound{limit: 100, least: true}, 100, "≥ 100 MiB: met"},
+	} {
+		if got := c.bound.verdict(c.value, "MiB"); got != c.want {
+			t.Errorf("%+v of %v: %q, want %q", c.bound, c.value, got, c.want)
+		}
 	}
 }

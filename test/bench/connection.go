@@ -33,6 +33,7 @@ type connection struct {
 	encoder  *hpack.Encoder
 	encoded  bytes.Buffer
 	lastPath string
+	token    string // sent with every call unless empty; set before the first
 	block    []byte // the repeatable header block of lastPath
 	decoder  *hpack.Decoder
 	status   string // grpc-status of the header block being decoded
@@ -215,6 +216,9 @@ func (c *connection) encodeHeaders(path string) []byte {
 		{Name: "user-agent", Value: "keelson-bench"}, {Name: "te", Value: "trailers"},
 	} {
 		_ = c.encoder.WriteField(f) // a bytes.Buffer does not fail
+	}
+	if c.token != "" {
+		_ = c.encoder.WriteField(hpack.HeaderField{Name: "token", Value: c.token})
 	}
 	return bytes.Clone(c.encoded.Bytes())
 }

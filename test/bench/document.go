@@ -8,22 +8,30 @@ import (
 	"strings"
 )
 
-// The markers enclose the part of a document that the benchmark owns.
-const (
-	markerBegin = "<!-- bench:begin -->"
-	markerEnd   = "<!-- bench:end -->"
-)
+// markers enclose the part of a document that the benchmark writes a sheet to.
+func (s sheet) markers() (begin, end string) {
+	name := "bench"
+	if s != sheetData {
+		name += ":" + string(s)
+	}
+	return "<!-- " + name + ":begin -->", "<!-- " + name + ":end -->"
+}
 
-// writeDocument replaces the part of a document between the markers. A document that does not exist yet
-// begins with a title and that part alone.
-func writeDocument(path, text string) error {
+// writeDocument replaces the part of a document between the markers of a sheet. A document that does not exist yet
+// begins with a title and the parts of all sheets alone.
+func writeDocument(path string, on sheet, text string) error {
 	old, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		old = []byte("# Performance\n\n" + markerBegin + "\n" + markerEnd + "\n")
+		fresh := "# Performance\n"
+		for _, s := range sheets() {
+			begin, end := s.markers()
+			fresh += "\n" + begin + "\n" + end + "\n"
+		}
+		old = []byte(fresh)
 	} else if err != nil {
 		return fmt.Errorf("read document: %w", err)
 	}
-	changed, err := replaceRegion(string(old), text)
+	changed, err := replaceRegion(string(old), on, text)
 	if err != nil {
 		return fmt.Errorf("change %s: %w", path, err)
 	}
@@ -33,8 +41,9 @@ func writeDocument(path, text string) error {
 	return nil
 }
 
-// replaceRegion puts text between the markers.
-func replaceRegion(document, text string) (string, error) {
+// replaceRegion puts text between the markers of a sheet.
+func replaceRegion(document string, on sheet, text string) (string, error) {
+	markerBegin, markerEnd := on.markers()
 	before, rest, found := strings.Cut(document, markerBegin)
 	if !found {
 		return "", fmt.Errorf("it has no line %q; add it and %q where the table shall stand", markerBegin, markerEnd)

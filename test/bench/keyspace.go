@@ -7,6 +7,16 @@ import "fmt"
 type keyspace struct {
 	prefix string
 	size   int
+	// value is the length of the values in bytes, a multiple of eight; zero means valueSize.
+	value int
+}
+
+// valueBytes is the length of the values in bytes.
+func (k keyspace) valueBytes() int {
+	if k.value > 0 {
+		return k.value
+	}
+	return valueSize
 }
 
 // append writes the key with the given number to dst.

@@ -98,9 +98,18 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 func (set settings) print(rep report, stdout io.Writer) error {
-	table := rep.table()
-	if set.write != "" {
-		if err := writeDocument(set.write, table); err != nil {
+	var tables []string
+	for _, on := range sheets() {
+		table := rep.table(on)
+		if table == "" {
+			continue
+		}
+		tables = append(tables, table)
+		if set.write == "" {
+			continue
+		}
+		if err := writeDocument(set.write, on, table); err != nil {
+			_, _ = io.WriteString(stdout, table) // what took minutes is not thrown away
 			return err
 		}
 	}
@@ -109,7 +118,7 @@ func (set settings) print(rep report, stdout io.Writer) error {
 		encoder.SetIndent("", " ")
 		return encoder.Encode(rep)
 	}
-	_, err := io.WriteString(stdout, table)
+	_, err := io.WriteString(stdout, strings.Join(tables, "\n"))
 	return err
 }
 
@@ -124,7 +133,7 @@ func parseFlags(args []string, stderr io.Writer) (settings, error) {
 	flags.IntVar(&set.pairs, "blocks", 0, fmt.Sprintf("`pairs` of blocks per group (default %d, quick %d)", usualPairs, quickPairs))
 	flags.BoolVar(&set.quick, "quick", false, "short blocks and a tenth of the keys: a look, not a measurement")
 	flags.StringVar(&set.output, "o", "table", "output `form`: table or json")
-	flags.StringVar(&set.write, "write", "", "`document` whose part between "+markerBegin+" and "+markerEnd+" is replaced by the table")
+	flags.StringVar(&set.write, "write", "", "`document` whose part between the markers of a table (<!-- bench:begin --> and the like) is replaced by it")
 	flags.StringVar(&set.dir, "dir", "", "`directory` for the servers' data, on the disk to be measured (default the system's temporary one)")
 	if err := flags.Parse(args); err != nil {
 		return set, err

@@ -10,10 +10,17 @@ import (
 
 // The gRPC methods the benchmark calls.
 const (
-	methodRange = "/etcdserverpb.KV/Range"
-	methodPut   = "/etcdserverpb.KV/Put"
-	methodTxn   = "/etcdserverpb.KV/Txn"
-	methodWatch = "/etcdserverpb.Watch/Watch"
+	methodRange    = "/etcdserverpb.KV/Range"
+	methodPut      = "/etcdserverpb.KV/Put"
+	methodTxn      = "/etcdserverpb.KV/Txn"
+	methodCompact  = "/etcdserverpb.KV/Compact"
+	methodWatch    = "/etcdserverpb.Watch/Watch"
+	methodStatus   = "/etcdserverpb.Maintenance/Status"
+	methodHashKV   = "/etcdserverpb.Maintenance/HashKV"
+	methodSnapshot = "/etcdserverpb.Maintenance/Snapshot"
+	// methodsAuth is what all methods for users and roles begin with.
+	methodsAuth = "/etcdserverpb.Auth/"
+	methodLogin = methodsAuth + "Authenticate"
 )
 
 // keySize is the length of every benchmark key in bytes.
@@ -31,7 +38,7 @@ const grpcPrefix = 5
 // appendPut encodes a PutRequest with a value drawn from random.
 func appendPut(dst, key []byte, random *rand.PCG) []byte {
 	dst, start := beginMessage(dst)
-	dst = appendPutFields(dst, key, random)
+	dst = appendPutFields(dst, key, valueSize, random)
 	return endMessage(dst, start)
 }
 
@@ -47,17 +54,17 @@ func appendRange(dst, key, end []byte, limit, revision int64) []byte {
 	return endMessage(dst, start)
 }
 
-// appendPutTxn encodes a TxnRequest without comparisons that puts every key.
-func appendPutTxn(dst []byte, keys [][]byte, random *rand.PCG) []byte {
+// appendPutTxn encodes a TxnRequest without comparisons that puts every key with a value of so many bytes.
+func appendPutTxn(dst []byte, keys [][]byte, value int, random *rand.PCG) []byte {
 	dst, start := beginMessage(dst)
-	putSize := bytesFieldSize(keySize) + bytesFieldSize(valueSize)
+	putSize := bytesFieldSize(keySize) + bytesFieldSize(value)
 	for _, key := range keys {
 		opSize := bytesFieldSize(putSize)
 		dst = protowire.AppendTag(dst, 2, protowire.BytesType) // TxnRequest.success
 		dst = protowire.AppendVarint(dst, uint64(opSize))
 		dst = protowire.AppendTag(dst, 2, protowire.BytesType) // RequestOp.request_put
 		dst = protowire.AppendVarint(dst, uint64(putSize))
-		dst = appendPutFields(dst, key, random)
+		dst = appendPutFields(dst, key, value, random)
 	}
 	return endMessage(dst, start)
 }
@@ -72,11 +79,11 @@ func appendWatchCreate(dst, key, end []byte) []byte {
 	return endMessage(dst, start)
 }
 
-func appendPutFields(dst, key []byte, random *rand.PCG) []byte {
+func appendPutFields(dst, key []byte, value int, random *rand.PCG) []byte {
 	dst = appendBytesField(dst, 1, key)
 	dst = protowire.AppendTag(dst, 2, protowire.BytesType)
-	dst = protowire.AppendVarint(dst, valueSize)
-	return appendRandom(dst, valueSize, random)
+	dst = protowire.AppendVarint(dst, uint64(value))
+	return appendRandom(dst, value, random)
 }
 
 // appendRandom appends size bytes (a multiple of eight) that no compressor can shorten: a server that

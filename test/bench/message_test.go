@@ -39,7 +39,7 @@ func TestHandWrittenRequestsDecodeToWhatWasMeant(t *testing.T) {
 	}
 
 	var txn pb.TxnRequest
-	decode(t, appendPutTxn(nil, [][]byte{space.key(1), space.key(2)}, random), &txn)
+	decode(t, appendPutTxn(nil, [][]byte{space.key(1), space.key(2)}, valueSize, random), &txn)
 	if len(txn.Success) != 2 || string(txn.Success[1].GetRequestPut().GetKey()) != string(space.key(2)) ||
 		len(txn.Success[0].GetRequestPut().GetValue()) != valueSize {
 		t.Errorf("txn %v", &txn)

@@ -129,6 +129,38 @@ func measureLoad(s *server, conns int, settles bool, loadOf func(began time.Time
 	return done, err
 }
 
+// merge adds another measurement of the same kind to this one.
+func (m *measurement) merge(other measurement) {
+	if m.tally == nil {
+		*m = other
+		return
+	}
+	m.tally.merge(other.tally)
+	m.loadTime += other.loadTime
+	m.used = m.used.plus(other.used)
+	m.disk += other.disk
+	m.hasDisk = m.hasDisk && other.hasDisk
+}
+
+// plus adds what was used in another time. The shares of the machine are weighted by time.
+func (u usage) plus(other usage) usage {
+	wall := u.wall + other.wall
+	share := func(a, b float64) float64 {
+		if wall == 0 {
+			return 0
+		}
+		return (a*u.wall.Seconds() + b*other.wall.Seconds()) / wall.Seconds()
+	}
+	return usage{
+		wall:      wall,
+		serverCPU: u.serverCPU + other.serverCPU,
+		clientCPU: u.clientCPU + other.clientCPU,
+		written:   u.written + other.written,
+		other:     share(u.other, other.other),
+		stolen:    share(u.stolen, other.stolen),
+	}
+}
+
 // figures gives the measurement per operation. The rate is taken over the load alone.
 func (m measurement) figures() figures {
 	n := float64(m.tally.calls)

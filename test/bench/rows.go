@@ -15,7 +15,29 @@ type metric struct {
 	moreIsBetter bool
 	// bare metrics explain the others and get no ratio.
 	bare bool
+	// own metrics are compared with something of the same product and get no ratio either; beside them stands how
+	// far the first product's own figures lie apart.
+	own bool
 }
+
+// bound is an aim for the first product's own figure.
+type bound struct {
+	limit float64
+	// least means that the figure shall not be below the limit; otherwise it shall not be above.
+	least bool
+}
+
+// sheet is a table with a place of its own in the document.
+type sheet string
+
+const (
+	// sheetData has the rows about reading, writing and starting.
+	sheetData sheet = ""
+	// sheetUpkeep has the rows about users and about looking after a store.
+	sheetUpkeep sheet = "upkeep"
+)
+
+func sheets() []sheet { return []sheet{sheetData, sheetUpkeep} }
 
 // The metrics rows are made of.
 var (
@@ -49,13 +71,16 @@ type row struct {
 	metrics   []metric
 	// aims are the wanted ratios by metric name: how many times better keelson shall be than etcd.
 	aims map[string]float64
+	// bounds are aims for keelson's own figures by metric name.
+	bounds map[string]bound
 }
 
 // group is a set of rows that share a server process per block, so that starting and filling servers does
 // not eat the run.
 type group struct {
-	name string
-	rows []row
+	name  string
+	sheet sheet
+	rows  []row
 	// prepare makes the data directory of one product before the first block; nil if there is none. What it
 	// measures on the way joins the first pair.
 	prepare func(context.Context, *run, product) (block, error)
@@ -67,7 +92,10 @@ type group struct {
 
 // groups lists all groups in the order of the table.
 func groups() []group {
-	return []group{putGroup(), readGroup(), watchGroup(), startGroup()}
+	return []group{
+		putGroup(), readGroup(), watchGroup(), startGroup(),
+		authGroup(), loginGroup(), storeGroup(), compactGroup(),
+	}
 }
 
 // options are the choices of the command line.

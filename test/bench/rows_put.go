@@ -73,11 +73,20 @@ func measurePuts(ctx context.Context, r *run, p product) (block, error) {
 	return found, s.stop()
 }
 
-// putFor puts for a while in the given shape and checks by the store's revision that every put happened.
+// putFor puts for a while in the given shape.
 func putFor(s *server, shape putShape, span time.Duration) (figures, error) {
-	before, err := s.revision()
+	m, err := measurePut(s, shape, span)
 	if err != nil {
 		return nil, err
+	}
+	return m.figures(), nil
+}
+
+// measurePut puts for a while in the given shape and checks by the store's revision that every put happened.
+func measurePut(s *server, shape putShape, span time.Duration) (measurement, error) {
+	before, err := s.revision()
+	if err != nil {
+		return measurement{}, err
 	}
 	var sequence atomic.Uint64
 	m, err := measureLoad(s, shape.conns, shape.settles, func(began time.Time) load {
@@ -87,16 +96,16 @@ func putFor(s *server, shape putShape, span time.Duration) (figures, error) {
 		}
 	})
 	if err != nil {
-		return nil, err
+		return measurement{}, err
 	}
 	after, err := s.revision()
 	if err != nil {
-		return nil, err
+		return measurement{}, err
 	}
 	if after-before != int64(m.tally.calls) {
-		return nil, fmt.Errorf("%d puts were acknowledged, but the revision grew by %d", m.tally.calls, after-before)
+		return m, fmt.Errorf("%d puts were acknowledged, but the revision grew by %d", m.tally.calls, after-before)
 	}
-	return m.figures(), nil
+	return m, nil
 }
 
 // putSource makes put requests without end: random keys are drawn from a space so large that none repeats,

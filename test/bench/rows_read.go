@@ -121,16 +121,20 @@ func readShapes(pinned int64) []readShape {
 }
 
 func readFor(s *server, shape readShape, span time.Duration) (figures, error) {
-	m, err := measureLoad(s, shape.conns, false, func(began time.Time) load {
+	m, err := measureRead(s, shape, span)
+	if err != nil {
+		return nil, err
+	}
+	return m.figures(), nil
+}
+
+func measureRead(s *server, shape readShape, span time.Duration) (measurement, error) {
+	return measureLoad(s, shape.conns, false, func(began time.Time) load {
 		return load{
 			path: methodRange, inFlight: shape.perConn, until: began.Add(span),
 			next: shape.source(), minReply: shape.minReply,
 		}
 	})
-	if err != nil {
-		return nil, err
-	}
-	return m.figures(), nil
 }
 
 // getSource reads single records at random.

@@ -24,6 +24,9 @@ const stopLimit = 60 * time.Second
 // start-up time.
 const readyPoll = 2 * time.Millisecond
 
+// absentKey is a key that no store holds.
+const absentKey = "absent"
+
 // quotaBytes is the backend quota given to both servers: etcd's default of 2 GiB would end long runs.
 const quotaBytes = "8589934592"
 
@@ -36,11 +39,12 @@ type server struct {
 	dir     string        // its data
 	log     string        // path of the file that takes its output
 	started time.Time
+	token   string // what connections opened from now on say who they are with
 }
 
 // startServer starts a product on free loopback ports with its data in dir and returns at once. The end of
-// the context kills it.
-func startServer(ctx context.Context, p product, dir string) (*server, error) {
+// the context kills it. Further flags may be given.
+func startServer(ctx context.Context, p product, dir string, flags ...string) (*server, error) {
 	client, peer, err := freeAddresses()
 	if err != nil {
 		return nil, err
@@ -51,12 +55,13 @@ func startServer(ctx context.Context, p product, dir string) (*server, error) {
 		return nil, fmt.Errorf("create server log: %w", err)
 	}
 	defer func() { _ = log.Close() }() // the process has its own copy
-	s.cmd = exec.CommandContext(ctx, p.binary,
+	s.cmd = exec.CommandContext(ctx, p.binary, append([]string{
 		"--name", "bench", "--data-dir", dir,
-		"--listen-client-urls", "http://"+client, "--advertise-client-urls", "http://"+client,
-		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer,
-		"--initial-cluster", "bench=http://"+peer,
-		"--quota-backend-bytes", quotaBytes, "--log-level", "error")
+		"--listen-client-urls", "http://" + client, "--advertise-client-urls", "http://" + client,
+		"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer,
+		"--initial-cluster", "bench=http://" + peer,
+		"--quota-backend-bytes", quotaBytes, "--log-level", "error",
+	}, flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Dir = filepath.Dir(dir)
 	// An interrupted benchmark must not leave a server behind.
@@ -74,8 +79,8 @@ func startServer(ctx context.Context, p product, dir string) (*server, error) {
 
 // startReady starts a product and waits until it answers; the duration runs from exec to the first
 // linearizable read.
-func startReady(ctx context.Context, p product, dir string) (*server, time.Duration, error) {
-	s, err := startServer(ctx, p, dir)
+func startReady(ctx context.Context, p product, dir string, flags ...string) (*server, time.Duration, error) {
+	s, err := startServer(ctx, p, dir, flags...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -107,7 +112,7 @@ func (s *server) awaitRead() (time.Duration, error) {
 
 // revision reads the store's revision with a linearizable read on a connection of its own.
 func (s *server) revision() (int64, error) {
-	reply, err := s.rangeOnce(appendRange(nil, []byte("absent"), nil, 0, 0))
+	reply, err := s.rangeOnce(appendRange(nil, []byte(absentKey), nil, 0, 0))
 	if err != nil {
 		return 0, err
 	}
@@ -116,27 +121,53 @@ func (s *server) revision() (int64, error) {
 
 // rangeOnce makes one Range call and decodes the whole reply: for checks outside the measured time.
 func (s *server) rangeOnce(request []byte) (*pb.RangeResponse, error) {
+	reply := &pb.RangeResponse{}
+	return reply, s.once(methodRange, request, reply)
+}
+
+// ask makes one call outside the loads.
+func (s *server) ask(path string, request, reply proto.Message) error {
+	body, err := proto.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	message, start := beginMessage(nil)
+	return s.once(path, endMessage(append(message, body...), start), reply)
+}
+
+// once sends one encoded request on a connection of its own, waits for the reply as long as for a start, and
+// decodes it.
+func (s *server) once(path string, request []byte, reply proto.Message) error {
+	c, err := s.dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	answer, err := c.call(path, request)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := proto.Unmarshal(answer, reply); err != nil {
+		return fmt.Errorf("decode the reply of %s: %w", path, err)
+	}
+	return nil
+}
+
+// dial opens one connection.
+func (s *server) dial() (*connection, error) {
 	c, err := dial(s.address, time.Now().Add(startLimit))
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
-	body, err := c.call(methodRange, request)
-	if err != nil {
-		return nil, fmt.Errorf("range: %w", err)
-	}
-	reply := &pb.RangeResponse{}
-	if err := proto.Unmarshal(body, reply); err != nil {
-		return nil, fmt.Errorf("decode range reply: %w", err)
-	}
-	return reply, nil
+	c.token = s.token
+	return c, nil
 }
 
 // connect opens n connections.
 func (s *server) connect(n int) ([]*connection, error) {
 	conns := make([]*connection, 0, n)
 	for range n {
-		c, err := dial(s.address, time.Now().Add(startLimit))
+		c, err := s.dial()
 		if err != nil {
 			closeAll(conns)
 			return nil, err

@@ -21,6 +21,7 @@ type pair struct {
 type summary struct {
 	A, B             float64
 	Ratio, Low, High float64
+	LowA, HighA      float64 // the least and the greatest of A's own figures
 	Pairs            int
 }
 
@@ -52,7 +53,7 @@ func summarize(pairs []pair, row string, m metric) (summary, bool) {
 	if len(as) == 0 || len(bs) == 0 {
 		return summary{}, false
 	}
-	s := summary{A: median(as), B: median(bs), Pairs: len(ratios)}
+	s := summary{A: median(as), B: median(bs), LowA: slices.Min(as), HighA: slices.Max(as), Pairs: len(ratios)}
 	if len(ratios) > 0 {
 		s.Ratio, s.Low, s.High = median(ratios), slices.Min(ratios), slices.Max(ratios)
 	}
