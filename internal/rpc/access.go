@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"cmp"
 	"context"
 	"strings"
 
@@ -78,10 +77,14 @@ func (a access) identify(ctx context.Context, view *auth.View) (auth.Identity, e
 		}
 		return a.tokens.Identify(view, text)
 	}
-	if a.certs {
-		return auth.Identity{User: cmp.Or(commonName(ctx), a.vouchedFor(ctx)), Rev: view.Revision()}, nil
+	if !a.certs {
+		return auth.Identity{}, nil
 	}
-	return auth.Identity{}, nil
+	name := commonName(ctx)
+	if name == "" {
+		name = a.vouchedFor(ctx)
+	}
+	return auth.Identity{User: name, Rev: view.Revision()}, nil
 }
 
 // tokenOf is the token that came with a call. An empty one is a wrong one and not none.

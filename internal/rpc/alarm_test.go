@@ -16,8 +16,13 @@ import (
 // raise raises an alarm.
 func (h *house) raise(t testing.TB, member uint64, kind pb.AlarmType) {
 	t.Helper()
+	h.raiseIn(context.Background(), t, member, kind)
+}
+
+func (h *house) raiseIn(ctx context.Context, t testing.TB, member uint64, kind pb.AlarmType) {
+	t.Helper()
 	r := &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: member, Alarm: kind}
-	if _, err := h.maintenance.Alarm(context.Background(), r); err != nil {
+	if _, err := h.maintenance.Alarm(ctx, r); err != nil {
 		t.Fatal(err)
 	}
 }
