@@ -7,17 +7,43 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/keelson-db/keelson/internal/member"
+	"github.com/keelson-db/keelson/internal/snapshot"
+	"github.com/keelson-db/keelson/internal/state"
 )
 
-// maintenanceServer answers what is built of the maintenance service.
+// maintenanceServer answers what of the maintenance service has no file of its own.
 type maintenanceServer struct {
 	headers
-	replica                 Proposer
-	members                 *member.Table
-	alarms                  func() []*pb.AlarmMember
-	version, storageVersion string
-	databaseBytes           func() (total, inUse int64)
-	quotaBytes              int64
+	replica       Proposer
+	machine       *state.Machine
+	members       *member.Table
+	version       string
+	versions      func() snapshot.Versions
+	databaseBytes func() (total, inUse int64)
+	quotaBytes    int64
+}
+
+func maintenanceMethods(d Deps) built {
+	down := &downgradeServer{headers: d.headers(), access: d.access(), replica: d.Replica, release: d.StorageVersion}
+	m := &maintenanceServer{
+		headers: d.headers(), replica: d.Replica, machine: d.Machine, members: d.Machine.Members(),
+		version: d.Version, versions: down.versions,
+		databaseBytes: d.DatabaseBytes, quotaBytes: d.QuotaBackendBytes,
+	}
+	hashes := &hashServer{headers: d.headers(), machine: d.Machine, versions: down.versions, took: d.Metrics.MVCC}
+	snapshots := &snapshotServer{machine: d.Machine, versions: down.versions, took: d.Metrics.Disk.BackendSnapshot, log: d.Log, stall: snapshotStall}
+	return built{
+		unary: map[string]unaryMethod{
+			"Alarm":      checkedMethod(d.access(), newAlarmServer(d).alarm),
+			"Defragment": checkedMethod(d.access(), m.defragment),
+			"Downgrade":  checkedMethod(d.access(), down.downgrade),
+			"Hash":       checkedMethod(d.access(), hashes.hash),
+			"HashKV":     checkedMethod(d.access(), hashes.hashKV),
+			"MoveLeader": checkedMethod(d.access(), m.moveLeader),
+			"Status":     checkedMethod(d.access(), m.status),
+		},
+		stream: map[string]streamMethod{"Snapshot": checkedStream(d.access(), snapshots.send)},
+	}
 }
 
 // status tells how this member stands. It asks nobody and waits for nothing, because it is what people
@@ -35,9 +61,12 @@ func (s *maintenanceServer) status(context.Context, *pb.StatusRequest) (any, err
 		RaftIndex:        st.Commit,
 		RaftTerm:         st.Term,
 		RaftAppliedIndex: st.Applied,
-		StorageVersion:   s.storageVersion,
+		StorageVersion:   s.versions().Storage,
 		DbSizeQuota:      s.quotaBytes,
 		DowngradeInfo:    &pb.DowngradeInfo{},
+	}
+	if target := s.machine.DowngradeTarget(); target != "" {
+		out.DowngradeInfo = &pb.DowngradeInfo{Enabled: true, TargetVersion: target}
 	}
 	if self, ok := s.members.Get(member.ID(s.member)); ok {
 		out.IsLearner = self.Learner
@@ -45,8 +74,29 @@ func (s *maintenanceServer) status(context.Context, *pb.StatusRequest) (any, err
 	if st.Leader == 0 {
 		out.Errors = append(out.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
 	}
-	for _, a := range s.alarms() {
+	for _, a := range s.machine.Alarms() {
 		out.Errors = append(out.Errors, a.String())
 	}
 	return out, nil
+}
+
+// defragment has nothing to do: the engine gives space back by itself, while it works. It answers at once, so
+// that what operators run every night goes on to work.
+func (s *maintenanceServer) defragment(context.Context, *pb.DefragmentRequest) (any, error) {
+	return &pb.DefragmentResponse{}, nil
+}
+
+// moveLeader hands leadership over. A member that is alone leads already.
+func (s *maintenanceServer) moveLeader(_ context.Context, r *pb.MoveLeaderRequest) (any, error) {
+	leader := s.replica.Status().Leader
+	if leader != s.member {
+		return nil, rpctypes.ErrGRPCNotLeader
+	}
+	if to, ok := s.members.Get(member.ID(r.TargetID)); !ok || to.Learner {
+		return nil, rpctypes.ErrGRPCBadLeaderTransferee
+	}
+	if r.TargetID != leader {
+		return nil, unbuilt("MoveLeader to another member")
+	}
+	return &pb.MoveLeaderResponse{}, nil
 }

@@ -178,6 +178,7 @@ func watchMethods(d Deps) built {
 		ProgressInterval: d.WatchProgressNotifyInterval,
 		FragmentBytes:    d.MaxRequestBytes + grpcOverheadBytes,
 		Metrics:          d.Metrics.Watch,
+		Observed:         d.Stats != nil,
 		Sent: func(messages, bytes int) {
 			d.Metrics.Network.ClientSentBytes.Add(uint64(bytes))
 			m := d.Metrics.GRPC.Method(pb.Watch_Watch_FullMethodName)
@@ -214,18 +215,6 @@ func leaseMethods(d Deps) built {
 func clusterMethods(d Deps) built {
 	c := &clusterServer{headers: d.headers(), replica: d.Replica, table: d.Machine.Members()}
 	return built{unary: map[string]unaryMethod{"MemberList": checkedMethod(d.access(), c.memberList)}}
-}
-
-func maintenanceMethods(d Deps) built {
-	m := &maintenanceServer{
-		headers: d.headers(), replica: d.Replica, members: d.Machine.Members(), alarms: d.Machine.Alarms,
-		version: d.Version, storageVersion: d.StorageVersion,
-		databaseBytes: d.DatabaseBytes, quotaBytes: d.QuotaBackendBytes,
-	}
-	return built{unary: map[string]unaryMethod{
-		"Status": checkedMethod(d.access(), m.status),
-		"Alarm":  checkedMethod(d.access(), newAlarmServer(d).alarm),
-	}}
 }
 
 func healthMethods(h *health.Server) built {

@@ -47,6 +47,7 @@ type Binaries struct {
 	Server  string // the server under test
 	Etcd    string // a real etcd, for comparisons and foreign data directories
 	Etcdctl string // the stock client
+	Etcdutl string // etcd's tool for files
 }
 
 // Build builds the binaries once per test process; later calls return the same answer.
@@ -70,11 +71,14 @@ func buildAll() (Binaries, error) {
 	}
 	defer unlock()
 
-	b := Binaries{Etcd: filepath.Join(bin, "etcd"), Etcdctl: filepath.Join(bin, "etcdctl")}
+	b := Binaries{Etcd: filepath.Join(bin, "etcd"), Etcdctl: filepath.Join(bin, "etcdctl"), Etcdutl: filepath.Join(bin, "etcdutl")}
 	if err := goBuild(root, b.Etcd, "go.etcd.io/etcd/server/v3"); err != nil {
 		return Binaries{}, err
 	}
 	if err := goBuild(root, b.Etcdctl, "go.etcd.io/etcd/etcdctl/v3"); err != nil {
+		return Binaries{}, err
+	}
+	if err := goBuild(root, b.Etcdutl, "go.etcd.io/etcd/etcdutl/v3"); err != nil {
 		return Binaries{}, err
 	}
 	b.Server = b.Etcd
