@@ -23,8 +23,20 @@ const testLimit = 20 * time.Second
 type fakeStore struct {
 	pb.UnimplementedKVServer
 	pb.UnimplementedWatchServer
+	pb.UnimplementedMaintenanceServer
 	puts      atomic.Int64
 	valueSize int
+	messages  []*pb.SnapshotResponse // what a snapshot sends
+	end       error                  // how it ends
+}
+
+func (f *fakeStore) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenance_SnapshotServer) error {
+	for _, m := range f.messages {
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return f.end
 }
 
 func (f *fakeStore) Put(_ context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
@@ -75,6 +87,7 @@ func serve(t *testing.T, store *fakeStore, options ...grpc.ServerOption) *server
 	g := grpc.NewServer(options...)
 	pb.RegisterKVServer(g, store)
 	pb.RegisterWatchServer(g, store)
+	pb.RegisterMaintenanceServer(g, store)
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(listener) }()
 	t.Cleanup(func() {

@@ -107,7 +107,7 @@ func (g *streamed) check(left int) error {
 	if left > 0 {
 		return fmt.Errorf("stream a snapshot: it ends within a message")
 	}
-	if g.bytes != g.promised && g.bytes != g.promised+trailerSize {
+	if g.bytes == 0 || g.bytes != g.promised && g.bytes != g.promised+trailerSize {
 		return fmt.Errorf("stream a snapshot: %d bytes came and %d were announced", g.bytes, g.promised)
 	}
 	return nil
