@@ -39,7 +39,7 @@ type doors struct {
 	tls  *certs.Keeper // nil where nobody asks for TLS
 	grpc *grpc.Server
 	// inside is where the server is its own client.
-	inside net.Listener
+	inside *inside
 
 	web, probes *http.Server
 }
@@ -134,7 +134,7 @@ func (d *doors) build(s *Server) error {
 			return err
 		}
 	}
-	d.grpc, d.inside = s.grpc, s.inside.listener
+	d.grpc, d.inside = s.grpc, s.inside
 	d.web = web.NewServer(web.NewHandler(o), s.log)
 	d.web.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(min(c.MaxConcurrentStreams, math.MaxInt32))}
 	d.probes = web.NewServer(web.NewMetricsHandler(o), s.log)
@@ -159,7 +159,7 @@ func (d *doors) runs(ctx context.Context) (runs []func() error) {
 			return err
 		})
 	}
-	add(func() error { return d.grpc.Serve(d.inside) })
+	add(d.inside.serve)
 	if d.tls != nil {
 		add(func() error { return d.tls.Run(ctx) })
 	}
@@ -184,6 +184,7 @@ func (d *doors) runs(ctx context.Context) (runs []func() error) {
 func (d *doors) drain(patience time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	defer d.inside.stop() // last, because those who are being answered may still have to ask there
 	// Watches never end by themselves: after the patience they are cut, and clients open them elsewhere.
 	stop := context.AfterFunc(ctx, d.grpc.Stop)
 	defer stop()

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/keelson-db/keelson/internal/rpc"
 	"github.com/keelson-db/keelson/internal/web"
 )
 
@@ -19,8 +20,13 @@ const insideBytes = 256 << 10
 
 // inside is a way from the server to its own gRPC services that needs no socket: the JSON gateway and the
 // lock service are clients like any other, with the rights of those who called them.
+//
+// The services stand there on a transport of their own. On the clients' one a limit of streams holds for every
+// connection, and here one connection is everybody's: those who wait for a lock would keep its holder from
+// giving it back.
 type inside struct {
 	listener *bufconn.Listener
+	grpc     *grpc.Server // nil until register
 	conn     *grpc.ClientConn
 	ctx      context.Context // ends with the connection
 	end      context.CancelFunc
@@ -40,6 +46,18 @@ func openInside() (*inside, error) {
 	in.conn = conn
 	return in, nil
 }
+
+// register puts the services there.
+func (in *inside) register(services *rpc.Services, deps rpc.Deps) {
+	in.grpc = grpc.NewServer(append(rpc.ServerOptions(deps), grpc.MaxConcurrentStreams(math.MaxUint32))...)
+	services.Register(in.grpc)
+}
+
+// serve answers what is asked inside until stop.
+func (in *inside) serve() error { return in.grpc.Serve(in.listener) }
+
+// stop ends what is being asked inside.
+func (in *inside) stop() { in.grpc.Stop() }
 
 // close ends the connection; what is still being asked over it fails.
 func (in *inside) close() error {

@@ -155,6 +155,7 @@ func (s *Server) buildServices() {
 	s.services = rpc.New(deps)
 	s.grpc = grpc.NewServer(append(rpc.ServerOptions(deps), grpc.Creds(web.Credentials()))...)
 	s.services.Register(s.grpc)
+	s.inside.register(s.services, deps)
 	s.observe()
 }
 
