@@ -4,18 +4,20 @@
 // Splitter parts one listener, plain text, TLS or both: gRPC gets its own transport, HTTP/1 and what else speaks
 // HTTP/2 go to net/http. Credentials tells gRPC whom a connection belongs to. NewHandler answers on the client port, NewMetricsHandler on a metrics
 // port, NewServer wraps either in an http.Server with this package's limits. Paths, bodies and headers are
-// etcd's, because probes and scripts compare them.
+// etcd's, because probes and scripts compare them. NewGateway is the JSON form of the gRPC services, as their
+// client; a WebSocket carries one of its requests.
 //
 // Goroutines: Splitter.Run accepts, with one short-lived goroutine per connection that has not said yet
 // what it speaks, or is in its TLS handshake, or speaks HTTP/2 under TLS and has asked nothing; net/http has its own per connection; a health check's test read runs in a goroutine of
-// which there is at most one per handler and kind.
+// which there is at most one per handler and kind; a conversation in JSON has one that reads what the client
+// says, and a WebSocket one that reads its messages; both end with their request.
 //
 // Invariants: a connection that a branch's Accept has returned belongs to its server alone and reads
 // exactly the bytes the client sent; a probe is answered within checkTimeout per check even if the read
 // behind it hangs; nothing is registered globally, so many servers can live in one process.
 //
-// Limits: firstBytesTimeout, maxUndecided, handshakeTimeout, maxHandshakes, maxOpeningBytes, checkTimeout, maxScrapes, maxHeaderBytes, readHeaderTimeout and
-// idleTimeout, each at its declaration.
+// Limits: firstBytesTimeout, maxUndecided, handshakeTimeout, maxHandshakes, maxOpeningBytes, checkTimeout, maxScrapes, maxHeaderBytes, readHeaderTimeout,
+// idleTimeout, jsonPerByte, jsonSlackBytes, bodyTimeout and goodbyeTimeout, each at its declaration.
 package web
 
 import (

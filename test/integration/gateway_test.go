@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	lockpb "go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
 
 	"github.com/keelson-db/keelson/test/harness"
 )
@@ -334,26 +336,21 @@ func TestASwitchedOffGatewayIsNotThere(t *testing.T) {
 	}
 }
 
-// TestWatchesOfJSONClientsLast watches over a plain request and over a WebSocket while keys change.
-func TestWatchesOfJSONClientsLast(t *testing.T) {
-	t.Parallel()
-	n := harness.Start(t, harness.Options{})
-	c := &jsonClient{url: n.URL()}
-	put := func(value string) {
-		t.Helper()
-		if a := c.do(t, jsonStep{request: `POST /v3/kv/put {"key":"Zm9v","value":"` + value + `"}`}); a.Code != 200 {
-			t.Fatalf("put: %v", a)
-		}
-	}
+// jsonWatch is a watch over a request of HTTP whose body stays open.
+type jsonWatch struct {
+	say     *io.PipeWriter
+	answers *json.Decoder
+}
+
+func openJSONWatch(t *testing.T, n *harness.Node, first string) *jsonWatch {
+	t.Helper()
 	body, say := io.Pipe()
-	defer say.Close()
 	r, err := http.NewRequestWithContext(harness.Ctx(t), http.MethodPost, n.URL()+"/v3/watch", body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	create := func(id int) string { return fmt.Sprintf(`{"create_request":{"key":"Zm9v","watch_id":"%d"}}`, id) }
 	go func() {
-		_, _ = io.WriteString(say, create(7))
+		_, _ = io.WriteString(say, first)
 		if !onKeelson() {
 			say.Close() // etcd begins to answer when the request has ended
 		}
@@ -362,51 +359,107 @@ func TestWatchesOfJSONClientsLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	answers := json.NewDecoder(resp.Body)
-	next := func() string {
-		t.Helper()
-		var v any
-		if err := answers.Decode(&v); err != nil {
-			t.Fatal(err)
-		}
-		text, _ := json.Marshal(v)
-		return string(text)
+	t.Cleanup(func() { say.Close(); resp.Body.Close() })
+	return &jsonWatch{say, json.NewDecoder(resp.Body)}
+}
+
+func (w *jsonWatch) next(t *testing.T) string {
+	t.Helper()
+	var v any
+	if err := w.answers.Decode(&v); err != nil {
+		t.Fatal(err)
 	}
-	socket, upgraded, err := websocket.DefaultDialer.DialContext(harness.Ctx(t), "ws://"+n.ClientAddr+"/v3/watch", nil)
+	text, _ := json.Marshal(v)
+	return string(text)
+}
+
+// openSocket opens a WebSocket and sends the first message.
+func openSocket(t *testing.T, n *harness.Node, first string) *websocket.Conn {
+	t.Helper()
+	conn, resp, err := websocket.DefaultDialer.DialContext(harness.Ctx(t), "ws://"+n.ClientAddr+"/v3/watch", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	upgraded.Body.Close()
-	defer socket.Close()
-	message := func() string {
-		t.Helper()
-		_, text, err := socket.ReadMessage()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.ReplaceAll(string(text), " ", "")
-	}
-	if err := socket.WriteMessage(websocket.TextMessage, []byte(create(8))); err != nil {
+	resp.Body.Close()
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(first)); err != nil {
 		t.Fatal(err)
 	}
-	if got := next() + message(); !strings.Contains(got, `"watch_id":"7"`) || !strings.Contains(got, `"watch_id":"8"`) {
+	return conn
+}
+
+func nextMessage(t *testing.T, conn *websocket.Conn) string {
+	t.Helper()
+	_, text, err := conn.ReadMessage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), " ", "")
+}
+
+// TestWatchesOfJSONClientsLast watches over a plain request and over a WebSocket while keys change.
+func TestWatchesOfJSONClientsLast(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	c := &jsonClient{url: n.URL()}
+	create := func(id int) string { return fmt.Sprintf(`{"create_request":{"key":"Zm9v","watch_id":"%d"}}`, id) }
+	plain, socket := openJSONWatch(t, n, create(7)), openSocket(t, n, create(8))
+	if got := plain.next(t) + nextMessage(t, socket); !strings.Contains(got, `"watch_id":"7"`) || !strings.Contains(got, `"watch_id":"8"`) {
 		t.Fatalf("the watches are created as %s", got)
 	}
 	for _, value := range []string{"YQ==", "Yg=="} {
-		put(value)
-		for _, got := range []string{next(), message()} {
+		if a := c.do(t, jsonStep{request: `POST /v3/kv/put {"key":"Zm9v","value":"` + value + `"}`}); a.Code != 200 {
+			t.Fatalf("put: %v", a)
+		}
+		for _, got := range []string{plain.next(t), nextMessage(t, socket)} {
 			if !strings.Contains(got, `"events":`) || !strings.Contains(got, `"value":"`+value+`"`) {
 				t.Errorf("after a put of %s comes %s", value, got)
 			}
 		}
 	}
 	if onKeelson() {
-		if _, err := io.WriteString(say, `{"cancel_request":{"watch_id":"7"}}`); err != nil {
+		if _, err := io.WriteString(plain.say, `{"cancel_request":{"watch_id":"7"}}`); err != nil {
 			t.Fatal(err)
 		}
-		if got := next(); !strings.Contains(got, `"canceled":true`) {
+		if got := plain.next(t); !strings.Contains(got, `"canceled":true`) {
 			t.Errorf("the answer to a cancellation on the same request is %s", got)
 		}
+	}
+}
+
+// TestWhoWaitsDoesNotKeepTheHolderFromUnlocking has more waiting calls than streams may be on one connection.
+func TestWhoWaitsDoesNotKeepTheHolderFromUnlocking(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{Args: []string{"--max-concurrent-streams", "4"}})
+	holder := lockpb.NewLockClient(n.Conn(t))
+	held, err := holder.Lock(harness.Ctx(t), &lockpb.LockRequest{Name: []byte("n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const waiting = 6
+	keys := make(chan []byte, waiting)
+	for range waiting {
+		client := lockpb.NewLockClient(n.Conn(t))
+		go func() {
+			got, err := client.Lock(harness.Ctx(t), &lockpb.LockRequest{Name: []byte("n")})
+			if err != nil {
+				t.Errorf("lock: %v", err)
+			}
+			keys <- got.GetKey()
+		}()
+	}
+	harness.Eventually(t, 5*time.Second, "all wait", func() error {
+		got, err := n.Client(t).Get(harness.Ctx(t), "n/", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err == nil && got.Count != waiting+1 {
+			err = fmt.Errorf("%d keys", got.Count)
+		}
+		return err
+	})
+	key := held.Key
+	for range waiting {
+		if _, err := holder.Unlock(harness.Ctx(t), &lockpb.UnlockRequest{Key: key}); err != nil {
+			t.Fatalf("unlock: %v", err)
+		}
+		key = <-keys
 	}
 }
