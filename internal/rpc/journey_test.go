@@ -4,8 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,40 +13,35 @@ import (
 	"github.com/keelson-db/keelson/internal/state"
 )
 
-// lines collects what is logged.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
+// lines hands on what is logged, a line at a time.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
 }
 
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-// wait returns the first line that holds a text, as soon as there is one.
-func (l *lines) wait(t *testing.T, text string) string {
+// wait returns the next line that holds a text.
+func (l lines) wait(t *testing.T, text string) string {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		l.mu.Lock()
-		all := l.text.String()
-		l.mu.Unlock()
-		for line := range strings.Lines(all) {
+	tooLate := time.After(10 * time.Second)
+	for {
+		select {
+		case line := <-l:
 			if strings.Contains(line, text) {
 				return line
 			}
+		case <-tooLate:
+			t.Fatalf("nothing was logged about %s", text)
 		}
 	}
-	t.Fatalf("nothing was logged about %s", text)
-	return ""
 }
 
 // TestASlowRequestSaysWhereItsTimeWent makes every request slow and looks at what is said of each.
 func TestASlowRequestSaysWhereItsTimeWent(t *testing.T) {
-	var log lines
+	log := make(lines, 100)
 	h := newHouse(t, func(d *Deps) {
-		d.Log = slog.New(slog.NewTextHandler(&log, nil))
+		d.Log = slog.New(slog.NewTextHandler(log, nil))
 		d.WarningUnaryRequestDuration = 1
 	})
 	h.replica.took = state.Took{Queue: int64(time.Second), Sync: int64(3 * time.Second), Apply: int64(2 * time.Second)}
@@ -56,7 +49,7 @@ func TestASlowRequestSaysWhereItsTimeWent(t *testing.T) {
 	if line := log.wait(t, "KV/Put"); !strings.Contains(line, "queue=1s sync=3s apply=2s mostly=sync") {
 		t.Errorf("of a put is said: %s", line)
 	}
-	barrier := func() error { time.Sleep(20 * time.Millisecond); return nil }
+	barrier := func() error { <-time.After(20 * time.Millisecond); return nil }
 	h.replica.onBarrier.Store(&barrier)
 	if _, err := h.kv.Range(t.Context(), &pb.RangeRequest{Key: []byte("a"), CountOnly: true}); err != nil {
 		t.Fatal(err)
@@ -75,14 +68,14 @@ func TestASlowRequestSaysWhereItsTimeWent(t *testing.T) {
 }
 
 // observer counts the messages that the transport tells of.
-type observer struct{ sent atomic.Int64 }
+type observer struct{ sent chan struct{} }
 
 func (*observer) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
 func (*observer) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 func (*observer) HandleConn(context.Context, stats.ConnStats)                       {}
 func (o *observer) HandleRPC(_ context.Context, s stats.RPCStats) {
 	if _, ok := s.(*stats.OutPayload); ok {
-		o.sent.Add(1)
+		o.sent <- struct{}{}
 	}
 }
 
@@ -90,7 +83,7 @@ func (o *observer) HandleRPC(_ context.Context, s stats.RPCStats) {
 // to the transport in one piece.
 func TestAnObserverSeesEveryMessage(t *testing.T) {
 	const watchers = 50
-	seen := new(observer)
+	seen := &observer{sent: make(chan struct{}, 4*watchers)}
 	h := newHouse(t, func(d *Deps) { d.Stats = seen })
 	stream, err := h.watch.Watch(t.Context())
 	if err != nil {
@@ -111,10 +104,12 @@ func TestAnObserverSeesEveryMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The transport tells of a message after it has sent it.
-	for deadline := time.Now().Add(10 * time.Second); seen.sent.Load() != 2*watchers+1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the transport told of %d messages, want %d of the watchers and one of the put", seen.sent.Load(), 2*watchers)
+	tooLate := time.After(10 * time.Second)
+	for got := 0; got < 2*watchers+1; got++ { // the transport tells of a message after it has sent it
+		select {
+		case <-seen.sent:
+		case <-tooLate:
+			t.Fatalf("the transport told of %d messages, want %d of the watchers and one of the put", got, 2*watchers)
 		}
 	}
 }
