@@ -221,3 +221,13 @@ func TestALogFileMakesWay(t *testing.T) {
 		t.Error("a directory became a log file")
 	}
 }
+
+func TestAnOptionOfTokensThatNobodyKnowsIsWarnedOf(t *testing.T) {
+	c, err := Parse([]string{"--auth-token=jwt,sign-method=HS256,priv-key=secret.key,colour=blue"}, nil, "keelson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(c.Warnings, func(w string) bool { return strings.Contains(w, `"colour"`) }) {
+		t.Errorf("nobody speaks of the colour: %q", c.Warnings)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/keelson-db/keelson/internal/token"
 )
 
 // discovers reports whether the members are to be found by discovery.
@@ -203,6 +205,9 @@ func (c *Config) warnOfUnwise() {
 	if c.WatchProgressNotifyInterval < minProgressInterval {
 		c.WatchProgressNotifyInterval = minProgressInterval
 		c.warnf("--watch-progress-notify-interval was raised to its minimum of %v.", minProgressInterval)
+	}
+	for _, option := range token.UnknownOptions(c.AuthToken) {
+		c.warnf("--auth-token: the option %q is not known and was ignored.", option)
 	}
 	for i, output := range c.LogOutputs {
 		if output == "systemd/journal" {

@@ -128,6 +128,7 @@ func (d *doors) build(s *Server) error {
 		Node: node{s}, Metrics: s.metrics, Log: s.log, Version: config.APIVersion(),
 		CORS: c.CORS, HostWhitelist: c.HostWhitelist, EnablePprof: c.EnablePprof || c.LogLevel == "debug",
 	}
+	o.Gateway = http.NotFoundHandler()
 	if c.EnableGRPCGateway {
 		var err error
 		if o.Gateway, err = s.gateway(); err != nil {
