@@ -143,8 +143,9 @@ func (r report) upkeepNotes(line func(format string, args ...any)) {
 	line("Where no ratio stands, a product is compared with itself, and the column beside it shows the least and the "+
 		"greatest figure of %s's blocks. Keys have %d bytes, values %d incompressible ones unless the row says otherwise.",
 		r.A, keySize, valueSize)
-	line("Users: one process runs the same closed loop with users off, on, on and off. The user has one role with "+
-		"%d ranges and one key. A difference of a few percent is within what two equal halves show.", len(appRights))
+	line("Users: one process runs the same closed loop with users off, on, on and off, and that again; what users cost is the "+
+		"median over neighbours, which leaves out lumps of background work. The user has one role with %d ranges and "+
+		"one key. A few percent of difference, either way, are within what two equal loads show.", len(appRights))
 	line("Puts beside something come at a fixed rate of %s a second over %d connections. A put that could not be sent in "+
 		"time, because the one before it waited, counts from when it was due. p99 on a machine whose processors are "+
 		"all busy is mostly waiting for a processor, which the client needs too.", number(besidePutsPerSecond), besideConns)
