@@ -16,7 +16,7 @@ const (
 	// maxRoomLines counts a room's files without tests; past it there is usually a second noun inside.
 	maxRoomLines = 2500
 	// maxArguedRoomLines holds for rooms whose size is argued for.
-	maxArguedRoomLines = 3500
+	maxArguedRoomLines = 4500
 )
 
 // arguedRooms may pass maxRoomLines, for a reason.
@@ -24,7 +24,8 @@ var arguedRooms = map[string]string{
 	"config":  "one table row for each of etcd's 120 flags; the logger is its second noun, split it off when it grows",
 	"mvcc":    "index, history and ranges meet at one revision; splitting them would export their locks",
 	"raftlog": "format, recovery and recycling argue about the same bytes",
-	"rpc":     "one file for each service and each hand-written codec of etcd's API",
+	"rpc": "one file for each part of etcd's eight services, and before all of them one gate, one guard and one table of errors; " +
+		"the hand-written codecs are its second noun, split them off when they grow",
 }
 
 // arguedFunctions may pass maxFunctionLines, for a reason.
