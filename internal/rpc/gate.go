@@ -190,6 +190,10 @@ func (g *gate) tellSlow(ctx *journey, full string, took time.Duration, in any, e
 	if p, ok := peer.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("remote", p.Addr.String()))
 	}
+	// The JSON gateway tells for whom it asks. A client may say the same of itself, so it is no more than a claim.
+	if via := metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"); len(via) > 0 {
+		attrs = append(attrs, slog.String("forwarded_for", shown([]byte(via[0]))))
+	}
 	switch in := in.(type) {
 	case *pb.RangeRequest:
 		attrs = append(attrs, slog.String("key", shown(in.Key)), slog.String("range_end", shown(in.RangeEnd)),
