@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -15,6 +17,8 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.opentelemetry.io/otel"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/keelson-db/keelson/internal/cli"
 	"github.com/keelson-db/keelson/internal/config"
@@ -57,6 +61,7 @@ func serve(name string, args []string) int {
 	for _, w := range c.Warnings {
 		log.Warn(w)
 	}
+	quietLibraries(log)
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -78,6 +83,13 @@ func serve(name string, args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// quietLibraries keeps libraries off stderr that have a logger for the whole process. gRPC and the JSON gateway tell
+// there of every client that hangs up; the collector's exporter tells of a collector that is away.
+func quietLibraries(log *slog.Logger) {
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("send traces", "error", err.Error()) }))
 }
 
 // greet says what is served and what to try, once it is.
