@@ -5,9 +5,11 @@
 // frames directly: a usual gRPC client would cost more processor time than the servers and hide their
 // difference. Every server process runs a short block; blocks come in pairs in ABBA order, and ratios are
 // taken within pairs, so that a machine whose speed wanders gives ratios that do not. The figure it trusts
-// first is server processor time per operation.
+// first is server processor time per operation. Rows about users and upkeep compare a product with itself too:
+// with users on and off, and with and without something going on beside puts of a fixed rate.
 //
-// Goroutines: one per connection while a load runs, and one that waits for the server process. Each
+// Goroutines: one per connection while a load runs, one that looks for the peak of memory where a row wants
+// it, and one that waits for the server process. Each
 // connection, its histogram and its counters belong to its goroutine; results are merged after all ended.
 // Limits: Linux only (it reads /proc); requests fit a fresh stream's window (64 KiB).
 package main
