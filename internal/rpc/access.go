@@ -54,6 +54,26 @@ func (a access) may(ctx context.Context, request any) error {
 	return a.machine.Authorize(by, request)
 }
 
+// mayRead is may for reads of keys. They are refused to whoever was recognised at any other auth revision than
+// that of now, be it a later one, as a JWT of another cluster may be.
+func (a access) mayRead(ctx context.Context, request any) error {
+	view := a.view()
+	if !view.Enabled() {
+		return nil
+	}
+	by, err := a.identify(ctx, view)
+	if err != nil {
+		return err
+	}
+	if err := a.machine.Authorize(by, request); err != nil {
+		return err
+	}
+	if by.Rev != 0 && by.Rev != view.Revision() {
+		return auth.ErrOldRevision
+	}
+	return nil
+}
+
 // sign puts the caller's name on a command. Whether they may give it is decided where it is applied, by
 // what all members know then.
 func (a access) sign(ctx context.Context, op command.Op) (command.Op, error) {

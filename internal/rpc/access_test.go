@@ -192,6 +192,9 @@ func TestAnOldIdentityIsNoLongerGoodForKeys(t *testing.T) {
 		wantError(t, fmt.Sprintf("%T", request), wireError(a.may(ctx, request)), rpctypes.ErrGRPCAuthOldRevision)
 	}
 	wantError(t, "to manage", a.may(ctx, &pb.AuthUserListRequest{}), nil)
+	nothing := &pb.TxnRequest{}
+	wantError(t, "to write nothing", a.may(ctx, nothing), nil)
+	wantError(t, "to read nothing", wireError(a.mayRead(ctx, nothing)), rpctypes.ErrGRPCAuthOldRevision)
 }
 
 func TestAMethodWithoutAGuardIsRefused(t *testing.T) {

@@ -34,7 +34,7 @@ func authMethods(d Deps) built {
 	s := &authServer{headers: d.headers(), access: d.access(), replica: d.Replica}
 	return built{unary: map[string]unaryMethod{
 		"Authenticate": openMethod(s.authenticate),
-		"AuthStatus":   openMethod(s.status),
+		"AuthStatus":   askingMethod(s.status),
 		"UserGet":      askingMethod(s.userGet),
 		"UserList":     askingMethod(s.userList),
 		"RoleGet":      askingMethod(s.roleGet),
@@ -148,9 +148,13 @@ func (s *authServer) pinned(ctx context.Context) (*auth.View, error) {
 	return s.view(), nil
 }
 
-func (s *authServer) status(ctx context.Context, _ *pb.AuthStatusRequest) (any, error) {
+// status is for everybody, but not for who shows a token that is not good.
+func (s *authServer) status(ctx context.Context, r *pb.AuthStatusRequest) (any, error) {
 	view, err := s.pinned(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.may(ctx, r); err != nil {
 		return nil, err
 	}
 	return &pb.AuthStatusResponse{Header: s.now(), Enabled: view.Enabled(), AuthRevision: view.Revision()}, nil

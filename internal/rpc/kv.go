@@ -70,7 +70,7 @@ func (s *kvServer) look(ctx context.Context, r *pb.RangeRequest, q mvcc.RangeQue
 	start := time.Now()
 	view := s.store.View()
 	defer view.Close()
-	if err := s.may(ctx, r); err != nil {
+	if err := s.mayRead(ctx, r); err != nil {
 		return nil, err
 	}
 	res, err := view.Range(ctx, q)
@@ -143,7 +143,7 @@ func (s *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnRespon
 	defer func() { spent(ctx, stepRead, time.Since(start)) }()
 	view := s.store.View()
 	defer view.Close()
-	if err := s.may(ctx, r); err != nil {
+	if err := s.mayRead(ctx, r); err != nil {
 		return nil, err
 	}
 	out, err := state.ReadTxn(ctx, view, r)

@@ -17,6 +17,7 @@ import (
 	"github.com/keelson-db/keelson/internal/expiry"
 	"github.com/keelson-db/keelson/internal/lease"
 	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/state"
 )
 
 const (
@@ -61,7 +62,7 @@ func (s *leaseServer) grant(ctx context.Context, r *pb.LeaseGrantRequest) (any, 
 		return nil, err
 	}
 	if r.TTL > lease.MaxTTL {
-		return nil, rpctypes.ErrGRPCLeaseTTLTooLarge
+		return nil, s.tooLong()
 	}
 	r.TTL = max(r.TTL, s.minSeconds)
 	draw := r.ID == 0
@@ -80,6 +81,18 @@ func (s *leaseServer) grant(ctx context.Context, r *pb.LeaseGrantRequest) (any, 
 		out.Header = s.at(rev)
 		return out, nil
 	}
+}
+
+// tooLong is what is said of a time to live beyond all bounds. An alarm is told of first, as it would be if the
+// request had become a command, which in etcd it has.
+func (s *leaseServer) tooLong() error {
+	switch {
+	case s.machine.Raised(pb.AlarmType_CORRUPT):
+		return state.ErrCorrupt
+	case s.machine.Raised(pb.AlarmType_NOSPACE):
+		return state.ErrNoSpace
+	}
+	return rpctypes.ErrGRPCLeaseTTLTooLarge
 }
 
 // newID draws a lease ID: positive, because clients print and parse it as such.
@@ -201,15 +214,15 @@ func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 			out.Keys = append(out.Keys, []byte(key))
 		}
 		// Keys may have come to hang on the lease since the question, and they are what is told.
-		if err := s.mayRead(ctx, out.Keys); err != nil {
+		if err := s.mayReadAll(ctx, out.Keys); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-// mayRead says whether the caller may read every one of some keys.
-func (s *leaseServer) mayRead(ctx context.Context, keys [][]byte) error {
+// mayReadAll says whether the caller may read every one of some keys.
+func (s *leaseServer) mayReadAll(ctx context.Context, keys [][]byte) error {
 	view := s.view()
 	if !view.Enabled() {
 		return nil

@@ -25,6 +25,7 @@ type demand string
 
 const (
 	nothing  demand = "nothing"
+	noToken  demand = "no token, or a good one"
 	toBeUser demand = "to be a user"
 	readK    demand = "to read k"
 	writeK   demand = "to write k"
@@ -34,7 +35,7 @@ const (
 
 func (d demand) lets(who string) bool {
 	may := map[demand][]string{
-		nothing: people(), toBeUser: {plain, reader, writer, ranger, root},
+		nothing: people(), noToken: {nobody, plain, reader, writer, ranger, root}, toBeUser: {plain, reader, writer, ranger, root},
 		readK: {reader, ranger, root}, writeK: {writer, ranger, root}, inRange: {ranger, root}, toBeRoot: {root},
 	}
 	return slices.Contains(may[d], who)
@@ -230,7 +231,7 @@ func authRows() map[string][]need {
 	return map[string][]need{
 		"AuthEnableRequest":            one(toBeRoot, &pb.AuthEnableRequest{}),
 		"AuthDisableRequest":           {{who: toBeRoot, message: &pb.AuthDisableRequest{}, alone: true}},
-		"AuthStatusRequest":            one(nothing, &pb.AuthStatusRequest{}),
+		"AuthStatusRequest":            one(noToken, &pb.AuthStatusRequest{}),
 		"AuthenticateRequest.name":     one(nothing, &pb.AuthenticateRequest{Name: reader}),
 		"AuthenticateRequest.password": one(nothing, &pb.AuthenticateRequest{Name: reader, Password: reader}),
 
