@@ -180,9 +180,10 @@ func (v *View) replaced(ctx context.Context, compact, rev Rev) (gone []Pos, err 
 	if alive == 0 {
 		limit = compact
 	}
-	// What the sweep has passed has removed what it replaced.
+	// Rows that the sweep has passed have removed what they replaced, but for
+	// those right at its end, which it looks at again.
 	swept := Rev(v.s.sweep.swept.Load())
-	err = eachRow(v.s.engine, swept, limit, patient(ctx, func(r Row) error {
+	err = eachRow(v.s.engine, swept-1, limit, patient(ctx, func(r Row) error {
 		if r.Prev.Rev > 0 && r.Prev.Rev <= compact {
 			gone = append(gone, r.Prev)
 		}
