@@ -11,6 +11,7 @@ import (
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/invariant"
 	"github.com/keelson-db/keelson/internal/member"
+	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/raftlog"
 	"github.com/keelson-db/keelson/internal/state"
@@ -46,13 +47,19 @@ func openData(c *config.Config, env Env) (_ *data, err error) {
 	if err := checkDirectory(env.FS, dir); err != nil {
 		return nil, err
 	}
+	files, err := shareFiles(metrics.DescriptorLimit())
+	if err != nil {
+		return nil, err
+	}
 	d := new(data)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	d.engine, err = storage.Open(storage.Options{FS: env.FS, Dir: env.FS.PathJoin(dir, stateDir), Logger: env.Log})
+	d.engine, err = storage.Open(storage.Options{
+		FS: env.FS, Dir: env.FS.PathJoin(dir, stateDir), OpenFiles: files.tables, Logger: env.Log,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the data directory %s: %w", dir, err)
 	}

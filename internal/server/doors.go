@@ -17,6 +17,7 @@ import (
 
 	"github.com/keelson-db/keelson/internal/certs"
 	"github.com/keelson-db/keelson/internal/config"
+	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/web"
 )
 
@@ -139,14 +140,30 @@ func (d *doors) build(s *Server) error {
 	d.web = web.NewServer(web.NewHandler(o), s.log)
 	d.web.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(min(c.MaxConcurrentStreams, math.MaxInt32))}
 	d.probes = web.NewServer(web.NewMetricsHandler(o), s.log)
+	clients, probes, err := slots()
+	if err != nil {
+		return err
+	}
 	for _, one := range d.all {
-		split := web.SplitOptions{Log: s.log, Metrics: s.metrics.Web, NoGRPC: !one.grpc, NoHTTP: !one.http}
+		split := web.SplitOptions{Log: s.log, Metrics: s.metrics.Web, NoGRPC: !one.grpc, NoHTTP: !one.http, Slots: clients}
+		if one.probes {
+			split.Slots = probes
+		}
 		if one.secure {
 			split.TLS, split.TLSOnly = d.tls.ServerConfig(), !one.plain
 		}
 		one.splitter = web.NewSplitter(one.listener, split)
 	}
 	return nil
+}
+
+// slots bound the connections of clients and of those who probe, where it is known how many files there may be.
+func slots() (clients, probes *web.Slots, err error) {
+	files, err := shareFiles(metrics.DescriptorLimit())
+	if err != nil || files.connections == 0 {
+		return nil, nil, err
+	}
+	return web.NewSlots(files.connections), web.NewSlots(probeConnections), nil
 }
 
 // runs are the goroutines of the doors. They end when ctx does, without an error.

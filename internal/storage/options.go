@@ -38,8 +38,8 @@ const (
 	l0StopWrites = 32
 	// maxCompactions is the number of compactions that may run at once.
 	maxCompactions = 2
-	// maxOpenFiles bounds the open tables, in files.
-	maxOpenFiles = 1000
+	// DefaultOpenFiles bounds the open tables, in files.
+	DefaultOpenFiles = 1000
 	// plainLevels is the number of levels, from the top, that are written
 	// without compression: their tables are rewritten soon, so compressing
 	// them spends processor time on bytes that do not stay.
@@ -55,6 +55,7 @@ type Options struct {
 	FS                        vfs.FS
 	Dir                       string
 	CacheBytes, MemTableBytes int64
+	OpenFiles                 int
 	ReadOnly                  bool
 	Logger                    *slog.Logger
 }
@@ -65,6 +66,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MemTableBytes <= 0 {
 		o.MemTableBytes = DefaultMemTableBytes
+	}
+	if o.OpenFiles <= 0 {
+		o.OpenFiles = DefaultOpenFiles
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -87,7 +91,7 @@ func (o Options) pebbleOptions(e *Engine) *pebble.Options {
 		MemTableStopWritesThreshold: maxMemTables,
 		L0CompactionThreshold:       l0Compaction,
 		L0StopWritesThreshold:       l0StopWrites,
-		MaxOpenFiles:                maxOpenFiles,
+		MaxOpenFiles:                o.OpenFiles,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, maxCompactions },
 		Logger:                      pebbleLogger{e},
 		EventListener:               e.listener(),

@@ -81,11 +81,11 @@ type sniffed interface {
 }
 
 // newSniffed wraps a connection so that it can be looked into and still be read from its beginning.
-func newSniffed(c net.Conn) sniffed {
+func newSniffed(c net.Conn, held *slot) sniffed {
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return &tcpConn{TCPConn: tcp}
+		return &tcpConn{TCPConn: tcp, held: held}
 	}
-	return &otherConn{Conn: c}
+	return &otherConn{Conn: c, held: held}
 }
 
 // tcpConn is a TCP connection that replays its first bytes. It embeds the concrete type, so everything a
@@ -96,9 +96,16 @@ func newSniffed(c net.Conn) sniffed {
 type tcpConn struct {
 	*net.TCPConn
 	first firstBytes
+	held  *slot
 }
 
 func (c *tcpConn) sniff() (speech, error) { return c.first.sniff(c.TCPConn) }
+
+// Close implements net.Conn.
+func (c *tcpConn) Close() error {
+	defer c.held.give()
+	return c.TCPConn.Close()
+}
 
 // Read implements net.Conn.
 func (c *tcpConn) Read(p []byte) (int, error) {
@@ -123,9 +130,16 @@ func (c *tcpConn) WriteTo(w io.Writer) (int64, error) {
 type otherConn struct {
 	net.Conn
 	first firstBytes
+	held  *slot
 }
 
 func (c *otherConn) sniff() (speech, error) { return c.first.sniff(c.Conn) }
+
+// Close implements net.Conn.
+func (c *otherConn) Close() error {
+	defer c.held.give()
+	return c.Conn.Close()
+}
 
 // Read implements net.Conn.
 func (c *otherConn) Read(p []byte) (int, error) {

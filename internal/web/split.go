@@ -52,6 +52,9 @@ type SplitOptions struct {
 	HandshakeTimeout time.Duration
 	MaxHandshakes    int
 
+	// Slots bound the connections, together with those of other Splitters that have the same; nil is no bound.
+	Slots *Slots
+
 	// FirstBytesTimeout and MaxUndecided replace this package's limits; 0 keeps them.
 	FirstBytesTimeout time.Duration
 	MaxUndecided      int
@@ -71,12 +74,13 @@ type Splitter struct {
 	noGRPC, noHTTP   bool
 	handshakeTimeout time.Duration
 
+	slots      *Slots       // nil for as many connections as come
 	waiting    *waitingRoom // connections that have said nothing
 	handshakes *waitingRoom // connections in the middle of a TLS handshake
 	grpc       *branch
 	http       *branch
 
-	tlsComplaint, plainComplaint, handshakeComplaint, crowdComplaint, acceptComplaint complaint
+	tlsComplaint, plainComplaint, handshakeComplaint, crowdComplaint, acceptComplaint, fullComplaint complaint
 }
 
 // NewSplitter builds a Splitter of base. Nothing is accepted until Run.
@@ -96,6 +100,7 @@ func NewSplitter(base net.Listener, o SplitOptions) *Splitter {
 	return &Splitter{
 		base: base, log: o.Log, metrics: o.Metrics, timeout: o.FirstBytesTimeout,
 		tls: o.TLS, tlsOnly: o.TLSOnly, noGRPC: o.NoGRPC, noHTTP: o.NoHTTP, handshakeTimeout: o.HandshakeTimeout,
+		slots:      o.Slots,
 		waiting:    newWaitingRoom(o.MaxUndecided),
 		handshakes: newWaitingRoom(o.MaxHandshakes),
 		grpc:       newBranch(base.Addr()),
@@ -172,11 +177,16 @@ func (s *Splitter) admit(ctx context.Context, conn net.Conn, deciding *sync.Wait
 		_ = tcp.SetKeepAlive(true)
 		_ = tcp.SetKeepAlivePeriod(keepAlivePeriod)
 	}
-	w := &waiter{conn: newSniffed(conn)}
+	held, ok := s.place(ctx, conn)
+	if !ok {
+		conn.Close()
+		return
+	}
+	w := &waiter{conn: newSniffed(conn, held)}
 	evicted, ok := s.waiting.enter(w)
 	s.evict(evicted)
 	if !ok {
-		conn.Close()
+		w.conn.Close()
 		s.crowded(conn)
 		return
 	}
