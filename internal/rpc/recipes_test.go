@@ -54,7 +54,7 @@ func (r *recipes) until(what string, ok func() bool) {
 // watchers waits until as many watchers exist: two for each who waits, one for each who observes.
 func (r *recipes) watchers(n int) {
 	r.t.Helper()
-	r.until(fmt.Sprintf("%d watchers", n), func() bool { return int(r.deps.Hub.Stats().Watchers) == n })
+	r.until(fmt.Sprintf("%d watchers", n), func() bool { return r.deps.Hub.Stats().Watchers == n })
 }
 
 // quiet checks that nothing is left of the calls that have ended.
