@@ -155,6 +155,22 @@ func (t *Table) Keys(id ID) []string {
 	return keys
 }
 
+// Each calls f with the keys attached to a lease, in no order, until f returns false. The table is locked
+// meanwhile: f must not call it.
+func (t *Table) Each(id ID, f func(key string) bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	e, ok := t.leases[id]
+	if !ok {
+		return
+	}
+	for key := range e.keys {
+		if !f(key) {
+			return
+		}
+	}
+}
+
 func (t *Table) unsorted(id ID) []string {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

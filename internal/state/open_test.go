@@ -53,9 +53,11 @@ func TestDamageIsNamedAndNotGuessedAt(t *testing.T) {
 		damage func(*storage.Batch)
 		want   string
 	}{
-		"another format":       {meta(storage.MetaFormat, "\x02"), "the state has format 2 and this release reads format 1"},
+		"another format":       {meta(storage.MetaFormat, "\x01"), "the state has format 1 and this release reads format 2"},
 		"no format":            {gone(storage.MetaFormat), "damaged"},
-		"a long format":        {meta(storage.MetaFormat, "\x01\x01"), "damaged"},
+		"a long format":        {meta(storage.MetaFormat, "\x02\x02"), "damaged"},
+		"no list of alarms":    {meta(storage.MetaAlarms, "\x01\x01"), "damaged"},
+		"alarms out of order":  {meta(storage.MetaAlarms, "\x01\x02\x05\x01\x04\x01"), "damaged"},
 		"no position":          {gone(storage.MetaApplied), "damaged"},
 		"half a position":      {meta(storage.MetaApplied, "12345678"), "damaged"},
 		"no voters":            {gone(storage.MetaConfState), "damaged"},
