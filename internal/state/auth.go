@@ -42,11 +42,7 @@ func (m *Machine) applyAuth(op command.Op) (any, error) {
 	case *pb.AuthUserDeleteRequest:
 		return &pb.AuthUserDeleteResponse{}, m.auth.DeleteUser(m.batch, op.Name)
 	case *pb.AuthUserChangePasswordRequest:
-		hash, err := hashOf(op.HashedPassword)
-		if err != nil {
-			return nil, err
-		}
-		return &pb.AuthUserChangePasswordResponse{}, m.auth.ChangePassword(m.batch, op.Name, hash)
+		return &pb.AuthUserChangePasswordResponse{}, m.changePassword(op)
 	case *pb.AuthUserGrantRoleRequest:
 		return &pb.AuthUserGrantRoleResponse{}, m.auth.GrantRole(m.batch, op.User, op.Role)
 	case *pb.AuthUserRevokeRoleRequest:
@@ -64,6 +60,22 @@ func (m *Machine) applyAuth(op command.Op) (any, error) {
 		return &pb.AuthRoleRevokePermissionResponse{}, m.auth.RevokePermission(m.batch, op.Role, op.Key, op.RangeEnd)
 	}
 	return nil, fmt.Errorf("no rule for %T: %w", op, command.ErrUnknownKind)
+}
+
+// changePassword looks at the user first, as etcd does: whoever has no password keeps none, whatever was sent.
+func (m *Machine) changePassword(op *pb.AuthUserChangePasswordRequest) error {
+	user, ok := m.auth.Working().User(op.Name)
+	if !ok {
+		return auth.ErrUserNotFound
+	}
+	if user.NoPassword {
+		return m.auth.ChangePassword(m.batch, op.Name, nil)
+	}
+	hash, err := hashOf(op.HashedPassword)
+	if err != nil {
+		return err
+	}
+	return m.auth.ChangePassword(m.batch, op.Name, hash)
 }
 
 // hashOf reads a password's hash as the API carries it; a user without a password has an empty one.
