@@ -197,6 +197,38 @@ func TestAnOldIdentityIsNoLongerGoodForKeys(t *testing.T) {
 	wantError(t, "to read nothing", wireError(a.mayRead(ctx, nothing)), rpctypes.ErrGRPCAuthOldRevision)
 }
 
+// TestRootAsksAboutLeasesAtAnyAuthRevision is root with a token that is older than the last change of users.
+func TestRootAsksAboutLeasesAtAnyAuthRevision(t *testing.T) {
+	w := newTown(t, func(d *Deps) { d.Tokens = &oldTokens{d.Tokens} })
+	for _, op := range []any{
+		&pb.LeaseGrantRequest{ID: leaseOfK, TTL: 60}, &pb.PutRequest{Key: keyK, Lease: leaseOfK},
+	} {
+		signed := command.Signed{By: command.Identity{Member: true}, Op: op}
+		if res, err := w.replica.Propose(context.Background(), signed); err != nil || res.Err != nil {
+			t.Fatal(err, res.Err)
+		}
+	}
+	out, err := w.lease.LeaseTimeToLive(w.as(root), &pb.LeaseTimeToLiveRequest{ID: leaseOfK, Keys: true})
+	if err != nil || len(out.Keys) != 1 {
+		t.Errorf("%v, %v", out, err)
+	}
+	_, err = w.lease.LeaseTimeToLive(w.as(ranger), &pb.LeaseTimeToLiveRequest{ID: leaseOfK, Keys: true})
+	wantError(t, "another", err, rpctypes.ErrGRPCAuthOldRevision)
+	_, err = w.lease.LeaseRevoke(w.as(root), &pb.LeaseRevokeRequest{ID: leaseOfK})
+	wantError(t, "to revoke", err, nil)
+}
+
+// TestWhoMayNotCompactHearsNothingOfAlarms asks for a compaction while the data is in doubt.
+func TestWhoMayNotCompactHearsNothingOfAlarms(t *testing.T) {
+	w := newTown(t, nil)
+	_, err := w.maintenance.Alarm(w.as(root), &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE, MemberID: 5, Alarm: pb.AlarmType_CORRUPT})
+	wantError(t, "to raise the alarm", err, nil)
+	for who, want := range map[string]error{nobody: rpctypes.ErrGRPCUserEmpty, ranger: rpctypes.ErrGRPCPermissionDenied, root: rpctypes.ErrGRPCCorrupt} {
+		_, err := w.kv.Compact(w.as(who), &pb.CompactionRequest{Revision: 1})
+		wantError(t, who, err, want)
+	}
+}
+
 func TestAMethodWithoutAGuardIsRefused(t *testing.T) {
 	h := newHouse(t, nil)
 	_, err := unaryMethod{}.handler(h.services.gate, "/etcdserverpb.KV/Put")(nil, context.Background(), func(any) error {

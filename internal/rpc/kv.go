@@ -156,6 +156,9 @@ func (s *kvServer) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnRespon
 }
 
 func (s *kvServer) compact(ctx context.Context, r *pb.CompactionRequest) (any, error) {
+	if err := s.may(ctx, r); err != nil { // before an alarm is looked at, as in etcd
+		return nil, err
+	}
 	out, rev, err := s.compactions.propose(ctx, r)
 	if err != nil {
 		return nil, err
