@@ -11,6 +11,10 @@ const (
 	maxTokenBytes = 8 << 10
 	// maxPasswordBytes is how much of a password bcrypt looks at, in bytes. A new password may not be longer.
 	maxPasswordBytes = 72
+	// maxHashCost is how dear a hash may be to be compared with at all, in bcrypt's powers of two, where new ones
+	// are not made dearer still: a few seconds of one core. Hashes that were moved here may be of any cost, up to
+	// days of work, and everybody who can name the user could have that work done.
+	maxHashCost = 16
 	// maxWaiting is how many callers wait for their turn at bcrypt, in callers. It is about a minute's
 	// work of one core at the usual cost; those who gave up before have left the queue.
 	maxWaiting = 1024

@@ -84,7 +84,7 @@ func (p *passwords) verify(ctx context.Context, v *auth.View, name, password str
 	}
 	// Bcrypt ignores what follows, so it makes no other password.
 	password = password[:min(len(password), maxPasswordBytes)]
-	if !known || len(u.Hash) == 0 {
+	if !known || len(u.Hash) == 0 || p.tooDear(u.Hash) {
 		return nil, p.once(ctx, p.mark(name, p.dummy, password), func() error {
 			_ = bcrypt.CompareHashAndPassword(p.dummy, []byte(password))
 			return ErrFailed
@@ -105,6 +105,12 @@ func (p *passwords) verify(ctx context.Context, v *auth.View, name, password str
 		return nil, err
 	}
 	return u, nil
+}
+
+// tooDear reports whether a hash is one that nothing is compared with, because of the work that it would be.
+func (p *passwords) tooDear(hash []byte) bool {
+	cost, err := bcrypt.Cost(hash)
+	return err == nil && cost > max(p.cost, maxHashCost)
 }
 
 // once takes a turn and compares; of callers with the same mark at the same time only one does.

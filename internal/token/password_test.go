@@ -98,6 +98,36 @@ func TestTheDummyIsAHashOfTheRightCost(t *testing.T) {
 	}
 }
 
+// TestADearHashHoldsUpNobody has a user whose hash takes days to be compared, as one that was moved here may.
+func TestADearHashHoldsUpNobody(t *testing.T) {
+	u := newUsers(t)
+	a := newAuthority(t, simpleOptions(0))
+	dear := []byte(strings.Replace(string(cheapHash(t, "x")), "$04$", "$31$", 1))
+	u.change(func(b *storage.Batch) error { return u.table.AddUser(b, "dear", dear, false) })
+	answers := make(chan error, 1)
+	go func() {
+		_, err := a.Login(t.Context(), u.view(), "dear", "x")
+		answers <- err
+	}()
+	select {
+	case err := <-answers:
+		if !errors.Is(err, ErrFailed) {
+			t.Errorf("the login says %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("bcrypt is at work")
+	}
+	login(t, a, u.view(), "ann", "one")
+	for own, want := range map[int]bool{bcrypt.MinCost: true, maxHashCost: true, 31: false} {
+		if got := (&passwords{cost: own}).tooDear(dear); got != want {
+			t.Errorf("where new hashes cost %d, 31 is too dear: %t", own, got)
+		}
+	}
+	if a.passwords.tooDear(cheapHash(t, "x")) || a.passwords.tooDear([]byte("no hash")) {
+		t.Error("what costs nothing is too dear")
+	}
+}
+
 func TestHashes(t *testing.T) {
 	for cost, want := range map[int]int{-1: 10, 0: 10, 3: 10, 4: 4, 5: 5, 31: 31, 32: 10} {
 		if got := newPasswords(cost).cost; got != want {
