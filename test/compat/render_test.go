@@ -134,7 +134,7 @@ func leaseVaries(in protoreflect.Message, fd protoreflect.FieldDescriptor, v pro
 	case *etcdserverpb.LeaseStatus:
 		return fd.Name() == "ID" && v.Int() > 1<<32
 	case *etcdserverpb.LeaseTimeToLiveResponse:
-		return fd.Name() == "TTL" && m.TTL > 0 && m.TTL <= m.GrantedTTL && m.GrantedTTL-m.TTL < 10
+		return fd.Name() == "TTL" && m.TTL > 0 && m.TTL <= m.GrantedTTL && m.GrantedTTL-m.TTL < 60
 	}
 	return false
 }
