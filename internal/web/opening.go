@@ -17,6 +17,10 @@ const (
 	// and as much of a body as HTTP/2 lets it send unasked.
 	maxOpeningBytes = maxHeaderBytes + 2*(64<<10)
 
+	// maxPreludeBytes bounds what a client may send before its first request, in bytes. Clients send a few small
+	// frames; what is more would be kept for as long as the client keeps silent.
+	maxPreludeBytes = 16 << 10
+
 	// maxOpeningPings is how many pings a minute are answered on a connection that has not asked anything.
 	maxOpeningPings = 60
 
@@ -160,6 +164,9 @@ func (o *opening) step() error {
 		err = o.request(f)
 	case f.kind == frameGoAway:
 		err = errOpening
+	}
+	if !o.asked && o.at > maxPreludeBytes {
+		return errors.Join(err, fmt.Errorf("%w: more than %d bytes before the first request", errOpening, maxPreludeBytes))
 	}
 	return err
 }

@@ -81,6 +81,7 @@ func TestTheFirstRequestTells(t *testing.T) {
 		"something between the pieces":     {in: rawFrame(frameHeaders, 0, 1, grpc[:3]) + ping, wrong: true},
 		"a farewell":                       {in: rawFrame(frameGoAway, 0, 0, "12345678"), wrong: true},
 		"too many pings":                   {in: strings.Repeat(ping, maxOpeningPings+1) + grpcFrame, wrong: true},
+		"much before the first request":    {in: strings.Repeat(rawFrame(9<<4, 0, 0, strings.Repeat("x", 4<<10)), 5) + grpcFrame, wrong: true},
 		"an endless header":                {in: rawFrame(frameHeaders, 0, 1, "") + strings.Repeat(rawFrame(frameContinuation, 0, 1, strings.Repeat("\x00", 1000)), 500), wrong: true},
 	} {
 		conn := &memoryConn{in: strings.NewReader(fullPreface + settings + c.in)}
