@@ -70,7 +70,7 @@ func openData(c *config.Config, env Env) (_ *data, err error) {
 	if err := d.openLog(c, env, logOptions); err != nil {
 		return nil, fmt.Errorf("open the data directory %s: %w", dir, err)
 	}
-	if d.machine, err = state.Open(d.engine, mvcc.Options{}); err != nil {
+	if d.machine, err = state.Open(d.engine, mvcc.Options{HashCompactions: c.FeatureGates["CompactHashCheck"]}); err != nil {
 		return nil, fmt.Errorf("open the data directory %s: %w", dir, err)
 	}
 	if d.machine.Log() != d.log.ID() {

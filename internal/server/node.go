@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -70,10 +71,13 @@ func (n node) RaftStatusJSON() string {
 }
 
 // ClusterVersion implements web.Node.
-func (n node) ClusterVersion() string { return clusterVersion }
+func (n node) ClusterVersion() string { return n.versionOr(clusterVersion) }
 
 // StorageVersion implements web.Node.
-func (n node) StorageVersion() string { return storageVersion }
+func (n node) StorageVersion() string { return n.versionOr(storageVersion) }
+
+// versionOr is the release that the cluster prepares to go back to, or else its own.
+func (n node) versionOr(own string) string { return cmp.Or(n.s.data.machine.DowngradeTarget(), own) }
 
 // leadership is the replica as the lease clock sees it.
 type leadership struct{ *replica.Replica }
