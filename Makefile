@@ -5,6 +5,8 @@ export CGO_ENABLED = 0
 
 FUZZTIME ?= 5s
 RUN ?= .
+# Random histories that `make compat` plays to both servers.
+HISTORIES ?= 100
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
@@ -36,6 +38,14 @@ unit: ## tests of the rooms (RUN=pattern picks)
 
 integration: ## started binaries, stock clients, a real etcd beside (RUN=pattern picks)
 	cd test && $(GO) test -timeout 5m -run '$(RUN)' ./...
+
+compat: ## play the stories to a real etcd, then to keelson, and random histories to both (RUN=Stories/NAME picks)
+	@cd test && export RUN='$(RUN)'; failed=0; \
+	echo "== a real etcd: are the written answers still its own?"; \
+	KEELSON_TEST_SERVER=etcd $(GO) test -count=1 -timeout 10m -run "$$RUN" ./compat || failed=1; \
+	echo "== keelson: does it answer the same?"; \
+	$(GO) test -count=1 -timeout 10m -run "$$RUN" ./compat -args -histories=$(HISTORIES) || failed=1; \
+	exit $$failed
 
 short: ## tests of the rooms, the long ones shortened
 	$(GO) test -short ./...
