@@ -290,6 +290,38 @@ func TestABrokenFileChangesNothingAndIsToldOnce(t *testing.T) {
 	}
 }
 
+// TestHalfAFileIsNotTakenForAWhole cuts files where they are still correct but say less.
+func TestHalfAFileIsNotTakenForAWhole(t *testing.T) {
+	var other *identity
+	w := newWorld(t, func(w *world) {
+		other = newRoot(t, "other")
+		w.put("ca", append(w.root.certPEM(), other.certPEM()...))
+		w.options.CRLFile = w.put("crl", append(listPEM(w.root.revoke(nil)), listPEM(other.revoke(nil, 10))...))
+	})
+	admitted, revoked := issue(t, other, 20, asIs), issue(t, other, 10, asIs)
+	for file, whole := range map[string][]byte{
+		"ca":  append(w.root.certPEM(), other.certPEM()...),
+		"crl": append(listPEM(w.root.revoke(nil)), listPEM(other.revoke(nil, 10))...),
+	} {
+		half := len(w.root.certPEM())
+		if file == "crl" {
+			half = len(listPEM(w.root.revoke(nil))) + 8 // a signature may be a few bytes longer than another
+		}
+		for _, n := range []int{half + 40, len(whole) - 40, len(whole) - 10} {
+			w.put(file, whole[:n])
+			w.look()
+			if err := w.admits(admitted); err != nil {
+				t.Errorf("%d of %d bytes of %s: %v", n, len(whole), file, err)
+			}
+			if err := w.admits(revoked); !errors.Is(err, ErrRevoked) {
+				t.Errorf("%d of %d bytes of %s: a revoked client meets %v", n, len(whole), file, err)
+			}
+		}
+		w.put(file, whole)
+		w.look()
+	}
+}
+
 // TestAnExchangedLinkIsAChange swaps files as Kubernetes does for mounted secrets: the files are links through
 // one link to a directory, and only that is replaced.
 func TestAnExchangedLinkIsAChange(t *testing.T) {

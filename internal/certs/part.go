@@ -131,5 +131,19 @@ func readFile(path string) (stamp, []byte, error) {
 	if len(data) > maxFileBytes {
 		return stamp{}, nil, fmt.Errorf("%s is larger than %d bytes", path, maxFileBytes)
 	}
+	if cutShort(data) {
+		return stamp{}, nil, fmt.Errorf("%s ends in the middle of a PEM block", path)
+	}
 	return stamp{info}, data, nil
+}
+
+// cutShort reports whether a PEM file ends inside a block, as it does while somebody writes it. What comes before
+// would be read without complaint, and a bundle or a list that says less than the whole is a wrong one.
+func cutShort(data []byte) bool {
+	begin := bytes.LastIndex(data, []byte("-----BEGIN "))
+	if begin < 0 {
+		return false
+	}
+	_, end, found := bytes.Cut(data[begin:], []byte("\n-----END "))
+	return !found || !bytes.Contains(end, []byte("-----"))
 }

@@ -71,7 +71,7 @@ func parseRevocations(data []byte, trusted []*x509.Certificate) (*revocations, e
 	for i, list := range r.lists {
 		named, signed := false, false
 		for _, authority := range trusted {
-			if bytes.Equal(authority.RawSubject, list.RawIssuer) {
+			if issuedBy(list, authority) {
 				named = true
 				signed = signed || r.signedBy(i, authority)
 			}
@@ -173,16 +173,22 @@ func (r *revocations) check(chains [][]*x509.Certificate, trusted []*x509.Certif
 // revokes reports whether a list of one of the issuers names the certificate.
 func (r *revocations) revokes(cert *x509.Certificate, issuers []*x509.Certificate) bool {
 	for i, list := range r.lists {
-		if _, named := r.serials[i][string(cert.SerialNumber.Bytes())]; !named || !bytes.Equal(list.RawIssuer, cert.RawIssuer) {
+		if _, named := r.serials[i][string(cert.SerialNumber.Bytes())]; !named {
 			continue
 		}
 		for _, issuer := range issuers {
-			if bytes.Equal(issuer.RawSubject, list.RawIssuer) && r.signedBy(i, issuer) {
+			if bytes.Equal(issuer.RawSubject, cert.RawIssuer) && issuedBy(list, issuer) && r.signedBy(i, issuer) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// issuedBy reports whether a list carries the authority's name. Tools may spell one name as different kinds of
+// strings, so what it says counts too; the signature decides in any case.
+func issuedBy(list *x509.RevocationList, authority *x509.Certificate) bool {
+	return bytes.Equal(list.RawIssuer, authority.RawSubject) || list.Issuer.String() == authority.Subject.String()
 }
 
 // signedBy reports whether the authority's key has signed the list. The authority need not be marked as a

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -74,6 +75,41 @@ func TestAnEntryThatTakesBackRevokesNothing(t *testing.T) {
 		if got := r.check([][]*x509.Certificate{{c.cert, root.cert}}, nil) != nil; got != want {
 			t.Errorf("serial %d is revoked: %t", serial, got)
 		}
+	}
+}
+
+// TestAnIssuersNameMayBeSpelledInAnotherWay gives a list the name of its authority as another kind of string,
+// as some tools write it.
+func TestAnIssuersNameMayBeSpelledInAnotherWay(t *testing.T) {
+	root := newRoot(t, "root")
+	spelled := *root
+	type attribute struct {
+		ID    asn1.ObjectIdentifier
+		Value string `asn1:"utf8"`
+	}
+	type namePartSET []attribute // encoding/asn1 goes by the end of the name
+	name, err := asn1.Marshal([]namePartSET{{{asn1.ObjectIdentifier{2, 5, 4, 3}, "root"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := *root.cert
+	cert.RawSubject = name
+	spelled.cert = &cert
+	if bytes.Equal(name, root.cert.RawSubject) {
+		t.Fatal("the names are written alike")
+	}
+	r, err := parseRevocations(spelled.revoke(nil, 7), []*x509.Certificate{root.cert})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := issue(t, root, 7, asIs)
+	if err := r.check([][]*x509.Certificate{{client.cert, root.cert}}, nil); !errors.Is(err, ErrRevoked) {
+		t.Errorf("a revoked client meets %v", err)
+	}
+	forger := newRoot(t, "root")
+	forger.cert.RawSubject = name
+	if _, err := parseRevocations(forger.revoke(nil), []*x509.Certificate{root.cert}); !errors.Is(err, errListOfSomebodyElses) {
+		t.Errorf("a forged list: %v", err)
 	}
 }
 
