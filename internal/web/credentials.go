@@ -42,13 +42,15 @@ func (f finished) Clone() credentials.TransportCredentials {
 
 // refuseGRPC answers calls of gRPC on a connection whose first request was none. gRPC over net/http costs
 // twice as much and cannot be stopped gently, and no client mixes the two: so it is told to try again, which
-// it does on a connection of its own.
+// it does on a connection of its own. A proxy might mix them; it is told to open no more streams on this connection,
+// while those that are open go on.
 func refuseGRPC(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 || !isGRPC(r.Header.Get("Content-Type")) {
 			next.ServeHTTP(w, r)
 			return
 		}
+		w.Header().Set("Connection", "close") // HTTP/2 makes a GOAWAY of it
 		w.Header().Set("Content-Type", "application/grpc")
 		w.Header().Set("Grpc-Status", strconv.Itoa(int(codes.Unavailable)))
 		w.Header().Set("Grpc-Message", "this connection carries plain HTTP requests: use another one for gRPC")

@@ -179,6 +179,9 @@ func TestAConnectionKeepsToWhatItBeganWith(t *testing.T) {
 	if resp := p.post(h2, "/grpc-web", "application/grpc-web+proto", 5); resp.Header.Get("Grpc-Status") != "" {
 		t.Errorf("gRPC for the web was taken for gRPC: %v", resp.Header)
 	}
+	eventually(t, "a proxy that mixes the two gets another connection for gRPC", func() bool {
+		return p.post(h2, "/grpc.health.v1.Health/Check", "application/grpc", 5).Header.Get("Grpc-Message") == ""
+	})
 	h2 = p.httpClient(true)
 	if resp := p.post(h2, "/grpc.health.v1.Health/Check", "application/grpc", 5); resp.StatusCode != 200 || resp.ProtoMajor != 2 {
 		t.Errorf("gRPC by hand: %d", resp.StatusCode)
