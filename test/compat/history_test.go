@@ -96,12 +96,26 @@ func playBoth(t *testing.T, h history) *divergence {
 		}
 		wg.Wait()
 		d.etcd, d.keelson = got[0], got[1]
+		// There are requests that etcd does not survive, such as a put that keeps the value of a key which the same
+		// transaction has deleted. What Keelson answers to them is nobody's business here, as long as it lives.
+		if strings.HasPrefix(d.etcd, "Unavailable: ") && ended(pair[0].node.Proc()) {
+			if pair[1].node.Proc().Exited() {
+				t.Error("keelson ended too")
+			}
+			return nil
+		}
 		if d.etcd != d.keelson {
 			return d
 		}
 		d.answers = append(d.answers, d.etcd)
 	}
 	return nil
+}
+
+// ended says whether a process is at its end.
+func ended(p *harness.Proc) bool {
+	_, err := p.Wait(harness.CallLimit)
+	return err == nil
 }
 
 // shrink leaves out steps, then parts of transactions, as long as a difference remains.
