@@ -16,6 +16,15 @@ import (
 // size of such a file, 1 MB, because what does not fit into one file is refused as a whole.
 const rotationPiece = 256 << 10
 
+const (
+	// maxRotationSize is the largest size of a log file that rotates, in megabytes. Past some more, its number of
+	// bytes would have no room and every line would be refused.
+	maxRotationSize = 1 << 30
+	// maxRotationAge is the longest time that old files are kept, in days, about 270 years. Past some more, the time
+	// would have no room and every old file would be deleted.
+	maxRotationAge = 100_000
+)
+
 // ErrLogRotationInvalidLogOutput refuses rotation without exactly one file to rotate.
 var ErrLogRotationInvalidLogOutput = errors.New("--log-outputs requires a single file path when --log-rotate-config-json is defined")
 
@@ -62,6 +71,7 @@ func (c *Config) readRotation(all settings) error {
 	if r.MaxSize < 0 || r.MaxAge < 0 || r.MaxBackups < 0 {
 		return errors.New("invalid log rotation config: sizes, ages and counts cannot be negative")
 	}
+	r.MaxSize, r.MaxAge = min(r.MaxSize, maxRotationSize), min(r.MaxAge, maxRotationAge)
 	c.LogRotation = r
 	return nil
 }

@@ -187,7 +187,7 @@ func TestALogFileMakesWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const lines = 2500 // one and a half files
+	const lines = 2500         // one and a half files
 	w.outlets[0].queued = true // as while Run runs: lines gather and are written together
 	for i := range lines {
 		log.Info("a line that is long enough for the file to fill", "number", i, "padding", strings.Repeat("x", 500))
@@ -229,5 +229,26 @@ func TestAnOptionOfTokensThatNobodyKnowsIsWarnedOf(t *testing.T) {
 	}
 	if !slices.ContainsFunc(c.Warnings, func(w string) bool { return strings.Contains(w, `"colour"`) }) {
 		t.Errorf("nobody speaks of the colour: %q", c.Warnings)
+	}
+}
+
+// TestRotationWithoutEndKeepsEverything has sizes and ages whose products with their units have no room in a number.
+func TestRotationWithoutEndKeepsEverything(t *testing.T) {
+	dir := t.TempDir()
+	c := parseLine(t, "--log-outputs="+filepath.Join(dir, "server.log"), "--enable-log-rotation",
+		`--log-rotation-config-json={"maxsize":9223372036854775807,"maxage":9223372036854775807}`)
+	if r := c.LogRotation; r == nil || *r != (LogRotation{MaxSize: maxRotationSize, MaxAge: maxRotationAge}) {
+		t.Fatalf("%+v", r)
+	}
+	log, w, err := NewLogger(c, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("a line")
+	if err := w.Close(); err != nil || w.Failed() != 0 {
+		t.Errorf("%v, %d writes failed", err, w.Failed())
+	}
+	if time.Duration(maxRotationAge)*24*time.Hour < 0 || int64(maxRotationSize)<<20 < 0 {
+		t.Error("the bounds are too large themselves")
 	}
 }
