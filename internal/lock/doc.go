@@ -12,8 +12,9 @@
 // the call.
 //
 // Invariants: a name is only given to a key that was seen, in one look, to exist and to be the oldest; a call
-// that does not end well leaves no key behind, unless the server itself cannot be asked any more (then the
-// lease ends it); an inner error reaches the caller as its text with code Unknown.
+// that does not end well leaves no key behind, unless the server itself cannot be asked any more, or not by a
+// caller whose token has expired while they waited (then the lease ends it); an inner error reaches the caller as
+// its text with code Unknown.
 //
 // Limits: drawnLeaseSeconds and settleTimeout, at their declaration. How many may wait is bounded by the
 // streams that the connection admits.
