@@ -176,8 +176,12 @@ func (v *View) replaced(ctx context.Context, compact, rev Rev) (gone []Pos, err 
 	if err != nil {
 		return nil, err
 	}
+	reborn, err := v.reborn(ctx, rev, alive)
+	if err != nil {
+		return nil, err
+	}
 	limit := rev
-	if alive == 0 {
+	if alive == reborn {
 		limit = compact
 	}
 	// Rows that the sweep has passed have removed what they replaced, but for
@@ -196,6 +200,35 @@ func (v *View) replaced(ctx context.Context, compact, rev Rev) (gone []Pos, err 
 		return 1
 	})
 	return gone, err
+}
+
+// reborn counts the keys that a revision has deleted and put again. A
+// compaction there ends at their deletion, as etcd sees it, and keeps nothing
+// of them. It only matters whether all living keys are such, so it is not
+// looked at further when fewer than those have begun to live there.
+func (v *View) reborn(ctx context.Context, rev Rev, alive int64) (n int64, err error) {
+	born := map[string]bool{} // and whether deleted before
+	err = eachRow(v.s.engine, rev-1, rev, patient(ctx, func(r Row) error {
+		if !r.Delete && r.Prev == (Pos{}) {
+			born[string(r.Key)] = false
+		}
+		return nil
+	}))
+	if err != nil || len(born) == 0 || int64(len(born)) < alive {
+		return 0, err
+	}
+	err = eachRow(v.s.engine, rev-1, rev, patient(ctx, func(r Row) error {
+		deleted, ok := born[string(r.Key)]
+		switch {
+		case !ok:
+		case r.Delete:
+			born[string(r.Key)] = true
+		case deleted:
+			n++
+		}
+		return nil
+	}))
+	return n, err
 }
 
 // patient makes a walk end when nobody waits for it any more.
