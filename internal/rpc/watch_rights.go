@@ -60,10 +60,11 @@ func (r *watchRights) judge(request *pb.WatchCreateRequest) error {
 	return r.machine.Authorize(by, request)
 }
 
-// recognise identifies the client anew and remembers them.
+// recognise identifies the client anew and remembers them, unless their identity is older than the users: it may
+// stand for somebody of that name who is no more.
 func (r *watchRights) recognise(view *auth.View) (auth.Identity, error) {
 	by, err := r.identify(r.ctx, view)
-	if err != nil || by.User == "" {
+	if err != nil || by.User == "" || by.Rev < view.Revision() {
 		return by, err
 	}
 	r.who = person{known: true, name: by.User}

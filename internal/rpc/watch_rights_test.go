@@ -7,6 +7,9 @@ import (
 	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/keelson-db/keelson/internal/auth"
 )
 
 // watcher is one stream of somebody's.
@@ -146,5 +149,19 @@ func TestAStartBeforeAllHistoryIsRefusedWhoeverAsks(t *testing.T) {
 	s.create(t, &pb.WatchCreateRequest{Key: keyK, RangeEnd: []byte("a")}) // an empty range is found after the caller
 	if got := s.next(t); got.CancelReason != rpctypes.ErrGRPCUserEmpty.Error() {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestAnOutdatedIdentityIsNotRemembered asks twice with a token of an earlier state of users and roles, as after a
+// refused request: the second time it must not be taken for the name alone.
+func TestAnOutdatedIdentityIsNotRemembered(t *testing.T) {
+	w := newTown(t, nil)
+	w.deps.Tokens = oldTokens{w.deps.Tokens}
+	view := w.deps.Machine.Auth().View()
+	r := &watchRights{access: w.deps.access(), ctx: metadata.NewIncomingContext(t.Context(), metadata.Pairs("token", w.tokens[ranger]))}
+	for range 2 {
+		by, err := r.present(view)
+		wantError(t, "to be recognised", err, nil)
+		wantError(t, "to read", wireError(view.CheckRange(by, auth.Read, keyK, nil)), rpctypes.ErrGRPCAuthOldRevision)
 	}
 }
