@@ -55,6 +55,7 @@ func (s *Splitter) secure(ctx context.Context, conn sniffed) {
 		return
 	}
 	_ = conn.SetDeadline(time.Time{})
+	acknowledge(conn)
 	switch h2 := secured.ConnectionState().NegotiatedProtocol == "h2"; {
 	case !h2 && s.noHTTP:
 		conn.Close()
