@@ -16,7 +16,7 @@
 // exactly the bytes the client sent; a probe is answered within checkTimeout per check even if the read
 // behind it hangs; nothing is registered globally, so many servers can live in one process.
 //
-// Limits: firstBytesTimeout, maxUndecided, handshakeTimeout, maxHandshakes, maxOpeningBytes, checkTimeout, maxScrapes, maxHeaderBytes, readHeaderTimeout,
+// Limits: firstBytesTimeout, maxUndecided, handshakeTimeout, maxHandshakes, maxOpeningBytes, maxPreludeBytes, the Slots, checkTimeout, maxScrapes, maxHeaderBytes, readHeaderTimeout,
 // idleTimeout, jsonPerByte, jsonSlackBytes, bodyTimeout and goodbyeTimeout, each at its declaration.
 package web
 
