@@ -1,6 +1,7 @@
 package mvcc
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/keelson-db/keelson/internal/storage"
@@ -38,6 +39,34 @@ func At(r storage.Reader) (*Moment, error) {
 // Rows yields all rows in the order of history, until yield returns an error,
 // which it returns.
 func (m *Moment) Rows(yield func(Row) error) error { return eachRow(m.r, -1, m.Rev, yield) }
+
+// Records yields the records of all versions in the order of their keys, until yield returns an error, which it
+// returns. Tombstones have none. A record is not kept and not held against its sum.
+func (m *Moment) Records(yield func(at Pos, record []byte) error) (err error) {
+	it, err := m.r.Iter(span{kind: spanFrom}.bounds())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := it.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		_, rev, sub, good := storage.SplitRecordKey(it.Key())
+		if !good {
+			return &storage.DamagedError{Table: "records", Key: bytes.Clone(it.Key()), Why: "the key has no position"}
+		}
+		record := it.Value()
+		if len(record) == 0 {
+			continue
+		}
+		if err := yield(Pos{Rev(rev), sub}, record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Value appends what etcd keeps under a position: the record, of a tombstone
 // one with nothing but the key. Something else than what was written is an

@@ -90,6 +90,20 @@ func TestASnapshotIsGivenUpWhenNobodyReadsIt(t *testing.T) {
 	})
 }
 
+func TestWhatTheServerPreparesIsNotTheClientsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &snapshotServer{log: slog.New(slog.DiscardHandler), stall: snapshotStall}
+		done := make(chan error)
+		go func() {
+			time.Sleep(5 * snapshotStall / 2)
+			done <- nil
+		}()
+		if err := s.watch(t.Context(), &chunks{start: time.Now()}, done); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDowngradesAnswerAsEtcdDoes(t *testing.T) {
 	h := newHouse(t, nil)
 	const validate, enable, cancel = pb.DowngradeRequest_VALIDATE, pb.DowngradeRequest_ENABLE, pb.DowngradeRequest_CANCEL

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,7 +57,7 @@ func (s *snapshotServer) send(_ *pb.SnapshotRequest, stream grpc.ServerStream) e
 	defer cancel(nil)
 	out := &chunks{
 		stream: stream, left: size, version: versions.Storage, sum: sha256.New(), buf: make([]byte, 0, snapshotChunk),
-		moved: make(chan struct{}, 1),
+		start: start,
 	}
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(out.write(ctx, file), file.Close()) }()
@@ -64,13 +65,17 @@ func (s *snapshotServer) send(_ *pb.SnapshotRequest, stream grpc.ServerStream) e
 		cancel(err)
 		return err
 	}
+	if slow := file.Slow(); slow != nil {
+		s.log.Warn("a snapshot took longer than it should, because its records could not be sorted on the disk", "error", slow)
+	}
 	took := time.Since(start)
 	s.took.Observe(took.Seconds())
 	s.log.Info("sent database snapshot to client", "total-bytes", size, "took", took.String())
 	return nil
 }
 
-// watch waits until a snapshot is sent, or until it does not move any more.
+// watch waits until a snapshot is sent, or until the client has not taken a message for too long. Time that the
+// server spends on the next message is not the client's.
 func (s *snapshotServer) watch(ctx context.Context, out *chunks, done <-chan error) error {
 	timer := time.NewTimer(s.stall)
 	defer timer.Stop()
@@ -78,11 +83,13 @@ func (s *snapshotServer) watch(ctx context.Context, out *chunks, done <-chan err
 		select {
 		case err := <-done:
 			return err
-		case <-out.moved:
-			timer.Reset(s.stall)
 		case <-timer.C:
-			s.log.Warn("gave up a snapshot whose client does not read", "stall", s.stall.String())
-			return errSnapshotStall
+			waits := out.waits()
+			if waits >= s.stall {
+				s.log.Warn("gave up a snapshot whose client does not read", "stall", s.stall.String())
+				return errSnapshotStall
+			}
+			timer.Reset(s.stall - waits)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -96,7 +103,8 @@ type chunks struct {
 	version string
 	sum     hash.Hash
 	buf     []byte
-	moved   chan struct{} // holds one while something was sent since it was last looked
+	start   time.Time
+	offered atomic.Int64 // when the message was offered that the client has not taken, in time since start; 0 if there is none
 }
 
 // write sends the file and then its sum.
@@ -142,10 +150,15 @@ func (c *chunks) flush() error {
 
 // message sends a piece. Its bytes are copied before this returns.
 func (c *chunks) message(blob []byte) error {
-	err := c.stream.SendMsg(&pb.SnapshotResponse{RemainingBytes: uint64(c.left), Blob: blob, Version: c.version})
-	select {
-	case c.moved <- struct{}{}:
-	default:
+	c.offered.Store(max(int64(time.Since(c.start)), 1))
+	defer c.offered.Store(0)
+	return c.stream.SendMsg(&pb.SnapshotResponse{RemainingBytes: uint64(c.left), Blob: blob, Version: c.version})
+}
+
+// waits is how long the message that was offered last has waited for the client.
+func (c *chunks) waits() time.Duration {
+	if at := c.offered.Load(); at > 0 {
+		return time.Since(c.start) - time.Duration(at)
 	}
-	return err
+	return 0
 }

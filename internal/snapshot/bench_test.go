@@ -76,13 +76,18 @@ func (h *house) do(ops ...any) {
 
 // BenchmarkWrite writes the file of a store whose records lie on disk in another order than that of history.
 func BenchmarkWrite(b *testing.B) {
-	const keys = 300_000
+	for _, c := range []struct{ keys, value int }{{300_000, 1024}, {1_500_000, 150}} {
+		b.Run(fmt.Sprintf("value=%d", c.value), func(b *testing.B) { benchmarkWrite(b, c.keys, c.value) })
+	}
+}
+
+func benchmarkWrite(b *testing.B, keys, size int) {
 	dir := b.TempDir()
 	h := newHouse(b, vfs.Default, dir)
 	src := rand.NewChaCha8([32]byte{1})
 	var ops []any
 	for i := range keys {
-		value := make([]byte, 1024)
+		value := make([]byte, size)
 		_, _ = src.Read(value)
 		scattered := uint64(i+1) * 0x9e3779b97f4a7c15
 		ops = append(ops, &pb.PutRequest{Key: fmt.Appendf(nil, "/registry/things/%015x", scattered>>4), Value: value})
@@ -94,14 +99,18 @@ func BenchmarkWrite(b *testing.B) {
 	h.close()
 	h.open(vfs.Default, dir)
 	defer h.close()
+	b.ReportAllocs()
 	for b.Loop() {
-		f, err := Open(h.machine, Versions{Cluster: "3.7.0", Storage: "3.7.0"})
+		f, err := Open(h.machine, versions())
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.SetBytes(f.Size())
 		if err := f.Write(b.Context(), io.Discard); err != nil {
 			b.Fatal(err)
+		}
+		if f.Slow() != nil {
+			b.Error(f.Slow())
 		}
 		if err := f.Close(); err != nil {
 			b.Fatal(err)

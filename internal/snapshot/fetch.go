@@ -62,8 +62,34 @@ func (b *batch) fetch(m *mvcc.Moment) {
 	}
 }
 
-// history yields etcd's keys and values of all versions in order.
-func history(ctx context.Context, m *mvcc.Moment, yield func(key, value []byte) error) error {
+// take brings the records of the batch from a merger, and from where they lie what the merger does not have.
+func (b *batch) take(m *mvcc.Moment, from *merger) {
+	defer close(b.done)
+	key := 0
+	for _, v := range b.versions {
+		start, ok := len(b.records), false
+		if !v.del && sorted(v.sum.Len) {
+			b.records, ok = from.take(b.records, v.at)
+			var found storage.Sum
+			found.Write(b.records[start:])
+			ok = ok && found == v.sum
+		}
+		if !ok {
+			if b.records, b.err = m.Value(b.records[:start], v.at, v.del, b.keys[key:v.keyEnd], v.sum); b.err != nil {
+				return
+			}
+		}
+		key = v.keyEnd
+	}
+}
+
+// history yields etcd's keys and values of all versions in order. Without a merger every record is read from where
+// it lies.
+func history(ctx context.Context, m *mvcc.Moment, from *merger, yield func(key, value []byte) error) error {
+	fetch, readers := func(b *batch) { b.fetch(m) }, readers
+	if from != nil {
+		fetch, readers = func(b *batch) { b.take(m, from) }, 1
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	ordered := make(chan *batch, batchesAhead+batchesSpare)
 	work := make(chan *batch, batchesAhead+batchesSpare)
@@ -82,7 +108,7 @@ func history(ctx context.Context, m *mvcc.Moment, yield func(key, value []byte) 
 	for range readers {
 		group.Go(func() error {
 			for b := range work {
-				b.fetch(m)
+				fetch(b)
 			}
 			return nil
 		})

@@ -20,6 +20,10 @@ type File struct {
 	state  *state.Snapshot
 	layout *etcdfile.Layout
 	ctx    context.Context // of the Write that is going on
+	size   measure
+	sorts  bool // it pays
+	most   limits
+	slow   error // why the last Write did not sort
 }
 
 // Open takes the state at this moment and lays out its file.
@@ -28,10 +32,11 @@ func Open(m *state.Machine, v Versions) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{state: s}
+	f := &File{state: s, most: limits{runBytes, runRows}}
 	if f.layout, err = f.plan(v); err != nil {
 		return nil, errors.Join(fmt.Errorf("lay out a snapshot: %w", err), s.Close())
 	}
+	f.sorts = f.size.pays()
 	return f, nil
 }
 
@@ -43,15 +48,43 @@ func (f *File) plan(v Versions) (*etcdfile.Layout, error) {
 	buckets := []etcdfile.Bucket{{
 		Name: bucketKey,
 		Lengths: func(yield func(key, value int) error) error {
-			return f.state.KV.Rows(func(r mvcc.Row) error { return yield(r.RawKeyLen(), int(r.Value.Len)) })
+			return f.state.KV.Rows(func(r mvcc.Row) error {
+				f.size.add(r)
+				return yield(r.RawKeyLen(), int(r.Value.Len))
+			})
 		},
-		Rows: func(yield func(key, value []byte) error) error { return history(f.ctx, f.state.KV, yield) },
+		Rows: f.history,
 	}}
 	for _, t := range small {
 		buckets = append(buckets, etcdfile.Small(t.name, t.rows))
 	}
 	return etcdfile.Plan(buckets)
 }
+
+// history yields the rows of the bucket of keys. What keeps it from sorting makes it slower and nothing else.
+func (f *File) history(yield func(key, value []byte) error) (err error) {
+	f.slow = nil
+	if !f.sorts {
+		return history(f.ctx, f.state.KV, nil, yield)
+	}
+	var s sorter
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.gather(f.ctx, f.state.KV, f.size, f.most, f.state.Scratch); err != nil {
+		if f.ctx.Err() != nil {
+			return fmt.Errorf("sort history: %w", err)
+		}
+		f.slow = err
+		return history(f.ctx, f.state.KV, nil, yield)
+	}
+	from := s.merge()
+	err = history(f.ctx, f.state.KV, from, yield)
+	f.slow = from.failed
+	return err
+}
+
+// Slow tells why the last Write had to look for each record where it lies, which takes much longer than
+// to sort them; nil if it had not.
+func (f *File) Slow() error { return f.slow }
 
 // Size is the size of the file in bytes.
 func (f *File) Size() int64 { return f.layout.Size() }

@@ -81,5 +81,8 @@ func (s *Snapshot) read() (err error) {
 	return err
 }
 
+// Scratch creates a file for so many bytes, for whoever works on the snapshot and has not the memory for it.
+func (s *Snapshot) Scratch(need int64) (*storage.Scratch, error) { return s.engine.Scratch(need) }
+
 // Close lets go of the moment.
 func (s *Snapshot) Close() error { return s.engine.Close() }

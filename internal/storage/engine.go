@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keelson-db/keelson/internal/invariant"
 )
@@ -18,6 +19,11 @@ type Engine struct {
 	lock *pebble.Lock
 	log  *slog.Logger
 	ro   bool
+	fs   vfs.FS
+	dir  string
+
+	scratches atomic.Int64 // scratch files that were ever created
+	scratched atomic.Int64 // bytes that those that are open may have
 
 	// unflushed estimates the bytes committed since the last finished flush,
 	// for Stats.
@@ -50,7 +56,12 @@ func Open(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock storage directory %s: %w", o.Dir, err)
 	}
-	e := &Engine{lock: lock, log: o.Logger, ro: o.ReadOnly, flushed: make(chan struct{})}
+	if !o.ReadOnly {
+		if err := removeScratches(o.FS, o.Dir); err != nil {
+			return nil, errors.Join(err, lock.Close())
+		}
+	}
+	e := &Engine{lock: lock, log: o.Logger, ro: o.ReadOnly, fs: o.FS, dir: o.Dir, flushed: make(chan struct{})}
 	e.failure.ch = make(chan struct{})
 	e.stale.Store(true)
 	p := o.pebbleOptions(e)

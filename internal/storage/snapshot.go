@@ -19,14 +19,17 @@ type Reader interface {
 // Snapshot is the engine at one moment, which lies between two batches. It
 // may be used from any goroutine and must be closed: until then the bytes of
 // what was deleted or replaced since stay on disk.
-type Snapshot struct{ s *pebble.Snapshot }
+type Snapshot struct {
+	e *Engine
+	s *pebble.Snapshot
+}
 
 // Snapshot pins the present moment. It costs next to nothing.
 func (e *Engine) Snapshot() (*Snapshot, error) {
 	if err := e.Err(); err != nil {
 		return nil, fmt.Errorf("take a snapshot of the storage: %w", err)
 	}
-	return &Snapshot{e.db.NewSnapshot()}, nil
+	return &Snapshot{e, e.db.NewSnapshot()}, nil
 }
 
 // Get appends the value of key to dst; ok is false if there was none.
