@@ -1,6 +1,9 @@
 package mvcc
 
-import "errors"
+import (
+	"cmp"
+	"errors"
+)
 
 // Rev is a revision of the store.
 type Rev int64
@@ -14,6 +17,10 @@ type Pos struct {
 // Less reports whether p comes before q.
 func (p Pos) Less(q Pos) bool {
 	return p.Rev < q.Rev || p.Rev == q.Rev && p.Sub < q.Sub
+}
+
+func (p Pos) compare(q Pos) int {
+	return cmp.Or(cmp.Compare(p.Rev, q.Rev), cmp.Compare(p.Sub, q.Sub))
 }
 
 const (

@@ -17,11 +17,16 @@ type Row struct {
 
 // eachRow yields the rows with after < revision <= upTo in order, without
 // copying, until yield returns an error, which it returns.
-func eachRow(r storage.Reader, after, upTo Rev, yield func(Row) error) (err error) {
-	if upTo <= after || upTo < 0 {
+func eachRow(r storage.Reader, after, upTo Rev, yield func(Row) error) error {
+	return eachRowFrom(r, Pos{Rev: max(after, -1) + 1}, upTo, yield)
+}
+
+// eachRowFrom does the same from a position on.
+func eachRowFrom(r storage.Reader, from Pos, upTo Rev, yield func(Row) error) (err error) {
+	if upTo < from.Rev {
 		return nil
 	}
-	it, err := r.Iter(storage.AppendRevisionKey(nil, int64(max(after, -1))+1, 0), storage.AppendRevisionKey(nil, int64(upTo)+1, 0))
+	it, err := r.Iter(storage.AppendRevisionKey(nil, int64(from.Rev), from.Sub), storage.AppendRevisionKey(nil, int64(upTo)+1, 0))
 	if err != nil {
 		return err
 	}

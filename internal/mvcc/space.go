@@ -11,9 +11,13 @@ const versionBytes = 64
 // versionCost is what one version counts for in the size of the store, in bytes; a tombstone has no record.
 func versionCost(key string, record int) int64 { return int64(2*len(key)+record) + versionBytes }
 
-// weigh returns what the version of a key at a position counts for; ok is false if it is gone. It reads the
-// row of the revision index, which is small and lies beside its neighbours in time.
+// weigh returns what the version of a key at a position, which the sweep is about to remove, counts for; ok is
+// false if it is gone. Where the pass has not just met it, the row of the revision index is read, which is small
+// and lies beside its neighbours in time.
 func (s *Store) weigh(key string, at Pos) (cost int64, ok bool, err error) {
+	if n, ok := s.sweep.sizes.of(at); ok {
+		return versionCost(key, n), true, nil
+	}
 	var space [16]byte
 	k := storage.AppendRevisionKey(space[:0], int64(at.Rev), at.Sub)
 	val, ok, err := s.engine.Get(k, nil)

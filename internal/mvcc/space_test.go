@@ -2,6 +2,8 @@ package mvcc
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -52,6 +54,44 @@ func TestSpaceComesBackWithTheSweepAndNotWithTheEngine(t *testing.T) {
 	}
 	if got := d.store.Bytes(); got != weighed(t, d.engine) || got > full/50 {
 		t.Fatalf("one version is left and counts for %d bytes", got)
+	}
+}
+
+func TestWhatAPassRemembersIsTrue(t *testing.T) {
+	if _, ok := recordSizes(nil).of(Pos{7, 1}); ok {
+		t.Fatal("a pass that has not begun remembers something")
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	r, noted := newRecordSizes(100), map[Pos]int{}
+	r.note(Pos{1, 9}, math.MaxUint32+1) // too large to be remembered, not to be noted
+	remembered := 0
+	for range 100_000 {
+		at := Pos{Rev(1 + rng.IntN(50)), int32(rng.IntN(300))}
+		switch size, ok := r.of(at); {
+		case ok && noted[at] == 0:
+			t.Fatalf("%v was never noted and is said to have %d bytes", at, size)
+		case ok && noted[at] != size:
+			t.Fatalf("%v has %d bytes and is said to have %d", at, noted[at], size)
+		case ok:
+			remembered++
+		}
+		noted[at] = 1 + rng.IntN(1000)
+		r.note(at, uint64(noted[at]))
+	}
+	if remembered < 100 {
+		t.Fatalf("only %d sizes were remembered", remembered)
+	}
+	// Of commands with one change each, as many as there is room for.
+	for rev := range Rev(1000) {
+		r.note(Pos{rev, 0}, uint64(rev))
+	}
+	for rev := 1000 - Rev(len(r)); rev < 1000; rev++ {
+		if size, ok := r.of(Pos{rev, 0}); !ok || size != int(rev) {
+			t.Fatalf("revision %d is forgotten", rev)
+		}
+	}
+	if n := len(newRecordSizes(1 << 40)); n != maxRecordSizes {
+		t.Fatalf("a long pass remembers %d sizes", n)
 	}
 }
 

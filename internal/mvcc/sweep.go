@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -19,6 +20,8 @@ type sweeper struct {
 	waiting []*generation // older generations that may still have readers
 	due     compaction    // the one that this pass carries out; zero if it is not known
 	tail    *hasher       // of its part of history
+	sizes   recordSizes   // of versions that this pass has met
+	gone    []Pos         // removed by the present step; kept for its memory
 
 	swept   atomic.Int64 // finished compact revision
 	removed atomic.Int64 // bytes of all versions that were ever removed
@@ -100,6 +103,7 @@ func (s *Store) beginPass() {
 	// The finished revision is looked at again: a tombstone right at it was
 	// still readable then.
 	w.next = Pos{Rev: max(Rev(w.swept.Load()), 0)}
+	w.sizes = newRecordSizes(w.target - w.next.Rev)
 	old := s.gen.Load()
 	s.gen.Store(newGeneration(old)) // nobody else begins one
 	old.leave()
@@ -111,7 +115,7 @@ func (s *Store) endPass() (err error) {
 	if w.tail != nil {
 		err = s.sweptHash(w.due, w.tail.sum)
 	}
-	w.active = false
+	w.active, w.sizes = false, nil
 	w.swept.Store(int64(w.target))
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,50 +131,58 @@ func (w *sweeper) stillDue(due []compaction, c compaction) []compaction {
 	return append(due[max(0, len(due)-keptHashes+1):], c)
 }
 
+// errStepFull ends a walk over more rows than one step looks at.
+var errStepFull = errors.New("the step has looked at its share of rows")
+
 // sweepRows collects the removals of the next rows. Each change up to the
 // target removes the version that it replaced, and a tombstone below the
 // target removes itself. Nothing at the target goes, so that history from
 // there on is complete. Doing it twice does no harm: what is gone is not counted again.
 func (s *Store) sweepRows(b *storage.Batch, maxKeys int) (removed int, bytes int64, end bool, err error) {
 	w := &s.sweep
+	w.gone = w.gone[:0]
 	seen := 0
-	end = true
-	var bad error
-	lower := storage.AppendRevisionKey(nil, int64(w.next.Rev), w.next.Sub)
-	err = s.walkRevisions(lower, w.target, func(at Pos, row storage.Revision) bool {
+	err = eachRowFrom(s.engine, w.next, w.target, func(row Row) error {
+		at, user := row.Pos, borrow(row.Key)
 		if seen == maxKeys {
-			w.next, end = at, false
-			return false
+			w.next = at
+			return errStepFull
 		}
 		seen++
 		if w.tail != nil && at.Rev > w.due.prev {
-			w.tail.add(Row{Pos: at, Delete: row.Delete, Value: row.Value})
+			w.tail.add(row)
 		}
-		if prev := (Pos{Rev(row.PrevRev), row.PrevSub}); prev.Rev > 0 && prev.Rev < w.target {
-			var cost int64
-			var kept bool
-			if cost, kept, bad = s.weigh(row.User, prev); bad != nil {
-				return false
+		if !row.Delete {
+			w.sizes.note(at, row.Value.Len)
+		}
+		if prev := row.Prev; prev.Rev > 0 && prev.Rev < w.target {
+			cost, kept, err := s.weigh(user, prev)
+			if err != nil {
+				return err
 			}
 			if kept {
-				b.DeleteRecord(row.User, row.PrevRev, row.PrevSub)
-				b.DeleteRevision(row.PrevRev, row.PrevSub)
-				removed++
+				b.DeleteRecord(user, int64(prev.Rev), prev.Sub)
+				w.gone = append(w.gone, prev)
 				bytes += cost
 			}
 		}
 		if row.Delete && at.Rev < w.target {
-			b.DeleteRecord(row.User, int64(at.Rev), at.Sub)
-			b.DeleteRevision(int64(at.Rev), at.Sub)
-			removed++
-			bytes += versionCost(row.User, 0)
+			b.DeleteRecord(user, int64(at.Rev), at.Sub)
+			w.gone = append(w.gone, at)
+			bytes += versionCost(user, 0)
 		}
-		return true
+		return nil
 	})
-	if err == nil {
-		err = bad
+	if err != nil && !errors.Is(err, errStepFull) {
+		return 0, 0, false, err
 	}
-	return removed, bytes, end, err
+	// The rows of the index go one after the other, in order, because the
+	// engine finds the place of a key fast that lies beside the one before it.
+	slices.SortFunc(w.gone, Pos.compare)
+	for _, at := range w.gone {
+		b.DeleteRevision(int64(at.Rev), at.Sub)
+	}
+	return len(w.gone), bytes, err == nil, nil
 }
 
 // Swept waits until physical compaction has reached rev.
