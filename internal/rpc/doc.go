@@ -11,8 +11,8 @@
 // pass is decided in one place, room state; a request that fails its check
 // never reaches the log, and a command never does without its author while
 // users are on; nothing is sent to a watcher that may not see it; an error
-// leaves through the one table in errors.go; a reply that was encoded by hand
-// is byte for byte readable by any protobuf decoder.
+// leaves through the one table in errors.go. How messages become bytes and
+// back is the business of room wire.
 //
 // Limits: see Options; every one of them is a flag of the server.
 package rpc

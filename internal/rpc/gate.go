@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 // gate stands before every method: it counts, checks what the request's metadata asks for, translates
@@ -169,12 +170,12 @@ func (s *countedStream) SendMsg(out any) error {
 // tellWhenSent has a large reply's request judged when the client has taken the reply. It reports whether it
 // will be: then nobody else needs to.
 func (g *gate) tellWhenSent(way *journey, full string, start time.Time, in, out any) bool {
-	large, ok := out.(*Encoded)
-	if !ok || large.lent == nil {
+	large, ok := out.(*wire.Encoded)
+	if !ok {
 		return false
 	}
 	answered := time.Now()
-	return large.lent.whenSent(func() {
+	return large.WhenSent(func() {
 		way.took[stepSend] = time.Since(answered)
 		if took := time.Since(start); took > g.slow {
 			g.tellSlow(way, full, took, in, nil)

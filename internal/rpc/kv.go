@@ -9,6 +9,7 @@ import (
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/state"
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 // kvServer answers the key-value service. Reads pass a barrier and look at a view; writes are proposed.
@@ -45,7 +46,7 @@ func (s *kvServer) rangeKeys(ctx context.Context, r *pb.RangeRequest) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	return encodeRange(rangeMessage{header: s.at(res.Rev), res: res, more: res.More, count: res.Count}), nil
+	return wire.Range{Header: s.at(res.Rev), Result: res, More: res.More, Count: res.Count}.Encode(), nil
 }
 
 func (s *kvServer) readRange(ctx context.Context, r *pb.RangeRequest) (*mvcc.RangeResult, error) {

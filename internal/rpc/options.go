@@ -6,6 +6,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 // ServerOptions are what a gRPC server for these services must be made with: the codec and the limits.
 func ServerOptions(d Deps) []grpc.ServerOption {
 	opts := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(codec{received: d.Metrics.Network.ClientReceivedBytes, sent: d.Metrics.Network.ClientSentBytes}),
+		grpc.ForceServerCodecV2(wire.Codec{Received: d.Metrics.Network.ClientReceivedBytes, Sent: d.Metrics.Network.ClientSentBytes}),
 		grpc.MaxRecvMsgSize(d.MaxRequestBytes + grpcOverheadBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(d.MaxConcurrentStreams),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/state"
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 // firstChunkKeys is how many keys the first chunk of a streamed range has at most: a client sees
@@ -77,15 +78,15 @@ func (s *kvServer) sendChunks(ctx context.Context, stream grpc.ServerStream, r *
 		// The store says More for a bounded chunk as well as for a range that is cut; it is the end when
 		// there is no more, or no more is wanted.
 		last := !res.More || limit > 0 && left <= 0
-		m := rangeMessage{res: res, streamed: true}
+		m := wire.Range{Result: res, Streamed: true}
 		if last {
-			m.header, m.more, m.count = s.at(first.Rev), res.More, first.Count
+			m.Header, m.More, m.Count = s.at(first.Rev), res.More, first.Count
 		}
 		if res.Bytes < int64(s.maxBytes)/2 {
 			keys *= 2
 		}
 		next := append(append([]byte(nil), res.LastKey...), 0)
-		if err := stream.SendMsg(encodeRange(m)); err != nil || last {
+		if err := stream.SendMsg(m.Encode()); err != nil || last {
 			return err
 		}
 		q.Key = next

@@ -17,6 +17,7 @@ import (
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/watch"
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 // watchConfig is what the Watch service needs.
@@ -139,7 +140,7 @@ func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *
 		out.burst.write = transportOf(stream.Context())
 	}
 	defer out.burst.release()
-	out.head.ClusterId, out.head.MemberId = w.ClusterID, w.MemberID
+	out.encoder.SetMember(w.ClusterID, w.MemberID)
 	for {
 		turn, err := s.Next(ctx)
 		if err != nil {
@@ -149,7 +150,7 @@ func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *
 			continue
 		}
 		begun := time.Now()
-		out.setTerm(w.Term())
+		out.encoder.SetTerm(w.Term())
 		if err := out.send(w.Store, turn); err != nil {
 			return err
 		}
@@ -159,7 +160,7 @@ func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *
 
 // watchSender turns responses into messages on a stream.
 type watchSender struct {
-	watchEncoder
+	encoder wire.WatchEncoder
 	burst
 	stream        grpc.ServerStream
 	fragmentBytes int
@@ -168,12 +169,12 @@ type watchSender struct {
 // send sends what was handed out together. A lone response goes the usual way, which is made for one.
 func (o *watchSender) send(store *mvcc.Store, turn []*watch.Response) error {
 	for _, r := range turn {
-		if err := o.load(store, r); err != nil {
+		if err := o.encoder.Load(store, r); err != nil {
 			return err
 		}
 		for more := true; more; {
-			var m watchMessage
-			m, more = o.next(o.fragmentBytes)
+			var m wire.WatchMessage
+			m, more = o.encoder.Next(o.fragmentBytes)
 			if err := o.sendOne(m, len(turn) == 1); err != nil {
 				return err
 			}
@@ -184,16 +185,16 @@ func (o *watchSender) send(store *mvcc.Store, turn []*watch.Response) error {
 	return err
 }
 
-func (o *watchSender) sendOne(m watchMessage, alone bool) error {
-	if alone || !o.takes(m.size) {
+func (o *watchSender) sendOne(m wire.WatchMessage, alone bool) error {
+	if alone || !o.takes(m.Size()) {
 		if err := o.flush(); err != nil {
 			return err
 		}
-		return o.stream.SendMsg(o.message(m))
+		return o.stream.SendMsg(o.encoder.Message(m))
 	}
-	buf, err := o.begin(m.size)
+	buf, err := o.begin(m.Size())
 	if err == nil {
-		*buf = o.appendMessage(*buf, m)
+		*buf = o.encoder.AppendMessage(*buf, m)
 	}
 	return err
 }

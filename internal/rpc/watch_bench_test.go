@@ -9,7 +9,9 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/watch"
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 // The benchmarks deliver one put of 256 bytes to 1,000 watchers on 10 streams.
@@ -44,20 +46,22 @@ func BenchmarkWatchFanOut(b *testing.B) {
 			s.Create(watch.Create{Key: []byte("key"), End: []byte("kez"), PrevKV: true})
 		}
 		senders.Go(func() {
-			var e watchEncoder
-			e.head.ClusterId, e.head.MemberId, e.head.RaftTerm = 1<<63, 1<<62, 5
+			codec := wire.Codec{Received: new(metrics.Counter), Sent: new(metrics.Counter)}
+			var e wire.WatchEncoder
+			e.SetMember(1<<63, 1<<62)
+			e.SetTerm(5)
 			for {
 				turn, err := s.Next(ctx)
 				if err != nil {
 					return
 				}
 				for _, r := range turn {
-					if err := e.load(w.store, r); err != nil {
+					if err := e.Load(w.store, r); err != nil {
 						b.Error(err)
 						return
 					}
-					m, _ := e.next(1 << 20)
-					bufs, err := marshal(e.message(m))
+					m, _ := e.Next(1 << 20)
+					bufs, err := codec.Marshal(e.Message(m))
 					if err != nil {
 						b.Error(err)
 						return

@@ -27,6 +27,7 @@ import (
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/storage"
 	"github.com/keelson-db/keelson/internal/watch"
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 // watchWorld is the Watch service alone, over a store in memory.
@@ -62,7 +63,7 @@ func newWatchWorld(t testing.TB, fragmentBytes int) *watchWorld {
 	w.lead = lead
 	w.metrics = watchMetrics()
 	srv := grpc.NewServer(
-		grpc.ForceServerCodecV2(codec{received: new(metrics.Counter), sent: new(metrics.Counter)}),
+		grpc.ForceServerCodecV2(wire.Codec{Received: new(metrics.Counter), Sent: new(metrics.Counter)}),
 		grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
 			ctx, cancel := context.WithCancelCause(ss.Context())
 			defer cancel(nil)

@@ -14,6 +14,7 @@ var floors = [][]string{
 	{"command", "mvcc", "lease", "auth", "member"},
 	{"state"},
 	{"replica", "watch", "expiry", "chores", "token", "lock", "snapshot"},
+	{"wire"},
 	{"rpc", "web", "config"},
 	{"server", "cli"},
 	{"cmd/keelson", "tidy"},

@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 

@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	"fmt"
@@ -27,19 +27,28 @@ type Encoded struct {
 	lent *lentFrames // what of Bufs belongs to the store; nil for none
 }
 
-// codec is what every message of every service goes through. The hot messages are read and written by
-// hand, the others by the protobuf library; on the wire nobody can tell.
-type codec struct{ received, sent *metrics.Counter }
+// WhenSent has f called when the transport is done with all that the reply has borrowed from the store, and
+// reports whether that is still to come; a reply that has borrowed nothing never calls. It belongs between
+// making the reply and handing it to the transport. f runs on a goroutine of the transport and must not wait.
+func (e *Encoded) WhenSent(f func()) bool { return e.lent != nil && e.lent.whenSent(f) }
 
-var _ encoding.CodecV2 = codec{}
+// Codec is what every message of every service goes through. The hot messages are read and written by
+// hand, the others by the protobuf library; on the wire nobody can tell. It has no state of its own, so
+// all goroutines share one.
+type Codec struct {
+	Received *metrics.Counter // bytes of the requests read, whether they were valid or not
+	Sent     *metrics.Counter // bytes of the replies written
+}
+
+var _ encoding.CodecV2 = Codec{}
 
 // Name is the content-subtype that this codec speaks.
-func (codec) Name() string { return "proto" }
+func (Codec) Name() string { return "proto" }
 
 // Unmarshal copies the message once, because gRPC takes its buffers back when this returns, and lets
 // keys and values be parts of that copy.
-func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	c.received.Add(uint64(data.Len()))
+func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
+	c.Received.Add(uint64(data.Len()))
 	switch m := v.(type) {
 	case *pb.PutRequest:
 		m.Reset()
@@ -70,12 +79,12 @@ func readOr[M proto.Message](b []byte, m M, read func([]byte, M) bool) error {
 }
 
 // Marshal gives the message's bytes to the transport.
-func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 	out, err := marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encode reply: %w", err)
 	}
-	c.sent.Add(uint64(out.Len()))
+	c.Sent.Add(uint64(out.Len()))
 	return out, nil
 }
 

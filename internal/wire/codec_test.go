@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 	"github.com/keelson-db/keelson/internal/metrics"
 )
 
-func testCodec() codec { return codec{received: new(metrics.Counter), sent: new(metrics.Counter)} }
+func testCodec() Codec { return Codec{Received: new(metrics.Counter), Sent: new(metrics.Counter)} }
 
 // requests are the messages that are read by hand, in shapes that clients send.
 func requests() []proto.Message {
@@ -239,8 +239,8 @@ func TestCodecCountsBytes(t *testing.T) {
 	if err := c.Unmarshal(mem.BufferSlice{mem.SliceBuffer{0x0a, 1, 'k'}}, new(pb.RangeRequest)); err != nil {
 		t.Fatal(err)
 	}
-	if c.sent.Value() != 5 || c.received.Value() != 3 {
-		t.Errorf("counted %d sent and %d received, want 5 and 3", c.sent.Value(), c.received.Value())
+	if c.Sent.Value() != 5 || c.Received.Value() != 3 {
+		t.Errorf("counted %d sent and %d received, want 5 and 3", c.Sent.Value(), c.Received.Value())
 	}
 }
 

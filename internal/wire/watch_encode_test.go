@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	"bytes"
@@ -28,13 +28,13 @@ func frameOf(t testing.TB, rev int64, size int) ([]byte, *mvccpb.Event) {
 }
 
 // decode reads every message that the encoder makes of the response.
-func decode(t testing.TB, e *watchEncoder, limit int) []*pb.WatchResponse {
+func decode(t testing.TB, e *WatchEncoder, limit int) []*pb.WatchResponse {
 	t.Helper()
 	var all []*pb.WatchResponse
 	for more := true; more; {
-		var m watchMessage
-		m, more = e.next(limit)
-		bufs, err := marshal(e.message(m))
+		var m WatchMessage
+		m, more = e.Next(limit)
+		bufs, err := marshal(e.Message(m))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,9 +66,9 @@ func TestWatchResponsesReadBackAsTheyWere(t *testing.T) {
 		{name: "larger than the limit but not divisible", resp: watch.Response{ID: 1, Rev: 9}, sizes: []int{5000, 60000, 5000}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var e watchEncoder
-			e.head.ClusterId, e.head.MemberId = head.ClusterId, head.MemberId
-			e.setTerm(head.RaftTerm)
+			var e WatchEncoder
+			e.SetMember(head.ClusterId, head.MemberId)
+			e.SetTerm(head.RaftTerm)
 			e.take(&c.resp)
 			want := &pb.WatchResponse{
 				Header:  &pb.ResponseHeader{ClusterId: head.ClusterId, MemberId: head.MemberId, RaftTerm: head.RaftTerm, Revision: int64(c.resp.Rev)},
@@ -102,7 +102,7 @@ func TestFragmentsHoldEveryEventOnceAndStayBelowTheLimit(t *testing.T) {
 		{"huge between small", []int{10, 5000, 10, 10}, 1000, []int{1, 1, 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var e watchEncoder
+			var e WatchEncoder
 			e.take(&watch.Response{ID: 4, Rev: mvcc.Rev(2), Fragment: true})
 			var want []*mvccpb.Event
 			for i, n := range c.sizes {
@@ -136,13 +136,13 @@ func TestFragmentsHoldEveryEventOnceAndStayBelowTheLimit(t *testing.T) {
 }
 
 func TestHeadersFollowTheRevisionAndTheTerm(t *testing.T) {
-	var e watchEncoder
-	e.head.ClusterId = 7
+	var e WatchEncoder
+	e.SetMember(7, 0)
 	for i, c := range []struct {
 		rev  mvcc.Rev
 		term uint64
 	}{{5, 1}, {5, 1}, {6, 1}, {6, 2}, {5, 2}, {0, 2}, {0, 2}} {
-		e.setTerm(c.term)
+		e.SetTerm(c.term)
 		r := &watch.Response{ID: 3, Rev: c.rev, Created: true}
 		e.take(r)
 		e.frames, e.sent = nil, 0

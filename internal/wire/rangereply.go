@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	"sync/atomic"
@@ -14,66 +14,68 @@ import (
 // bookkeeping of several buffers would cost more than the copy.
 const copiedRangeBytes = 8 << 10
 
-// rangeMessage is a RangeResponse: records that are encoded already, and the fields around them.
-type rangeMessage struct {
-	header   *pb.ResponseHeader // nil in all but the last chunk of a streamed range
-	res      *mvcc.RangeResult
-	more     bool
-	count    int64
-	streamed bool // the message is the only field of a RangeStreamResponse
+// Range is a RangeResponse: records that are encoded already, and the fields around them.
+type Range struct {
+	Header *pb.ResponseHeader // field 1; nil, which writes none, in all but the last chunk of a streamed range
+	// Result holds the records: each of its frames is whole fields 2 of the message, tag and length included.
+	Result   *mvcc.RangeResult
+	More     bool  // field 3
+	Count    int64 // field 4, in keys
+	Streamed bool  // the message is the only field of a RangeStreamResponse
 }
 
 // recordBytes is the length of all records together.
-func (m *rangeMessage) recordBytes() int {
+func (m *Range) recordBytes() int {
 	n := 0
-	for _, frame := range m.res.Frames {
+	for _, frame := range m.Result.Frames {
 		n += len(frame)
 	}
 	return n
 }
 
-func (m *rangeMessage) tailSize() int { return sizeBool(m.more) + sizeInt(uint64(m.count)) }
+func (m *Range) tailSize() int { return sizeBool(m.More) + sizeInt(uint64(m.Count)) }
 
 // appendHead writes everything in front of the records.
-func (m *rangeMessage) appendHead(b []byte) []byte {
-	if m.streamed {
-		b = appendLen(b, tag1Bytes, sizeHeaderField(m.header)+m.recordBytes()+m.tailSize())
+func (m *Range) appendHead(b []byte) []byte {
+	if m.Streamed {
+		b = appendLen(b, tag1Bytes, sizeHeaderField(m.Header)+m.recordBytes()+m.tailSize())
 	}
-	return appendHeaderField(b, m.header)
+	return appendHeaderField(b, m.Header)
 }
 
-func (m *rangeMessage) headSize() int {
-	n := sizeHeaderField(m.header)
-	if m.streamed {
+func (m *Range) headSize() int {
+	n := sizeHeaderField(m.Header)
+	if m.Streamed {
 		n += 1 + sizeVarint(uint64(n+m.recordBytes()+m.tailSize()))
 	}
 	return n
 }
 
-func (m *rangeMessage) appendTail(b []byte) []byte {
-	b = appendBool(b, tag3Varint, m.more)
-	return appendInt(b, tag4Varint, uint64(m.count))
+func (m *Range) appendTail(b []byte) []byte {
+	b = appendBool(b, tag3Varint, m.More)
+	return appendInt(b, tag4Varint, uint64(m.Count))
 }
 
-// encodeRange makes the message and takes over the result.
-func encodeRange(m rangeMessage) any {
+// Encode makes the message, which is for Codec alone, and takes over the result: its memory goes back to the
+// store when the message has been sent. A large message is an *Encoded, of which WhenSent tells.
+func (m Range) Encode() any {
 	if size := m.headSize() + m.recordBytes() + m.tailSize(); size <= copiedRangeBytes {
 		r := newReply(size)
 		r.b = m.appendHead(r.b)
-		for _, frame := range m.res.Frames {
+		for _, frame := range m.Result.Frames {
 			r.b = append(r.b, frame...)
 		}
 		r.b = m.appendTail(r.b)
-		m.res.Release()
+		m.Result.Release()
 		return r
 	}
 	// Head and tail are two ends of one small piece of memory.
 	ends := m.appendHead(make([]byte, 0, m.headSize()+m.tailSize()))
 	head := len(ends)
 	ends = m.appendTail(ends)
-	bufs := make(mem.BufferSlice, 0, len(m.res.Frames)+2)
+	bufs := make(mem.BufferSlice, 0, len(m.Result.Frames)+2)
 	bufs = append(bufs, mem.SliceBuffer(ends[:head]))
-	bufs, lent := appendFrames(bufs, m.res)
+	bufs, lent := appendFrames(bufs, m.Result)
 	if head < len(ends) {
 		bufs = append(bufs, mem.SliceBuffer(ends[head:]))
 	}

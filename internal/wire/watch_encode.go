@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -20,9 +20,11 @@ const inlineFieldsBytes = 64
 // tagReason is the tag of WatchResponse.cancel_reason: field 6, length-delimited.
 const tagReason = 6<<3 | 2
 
-// watchEncoder turns a watch response into messages. The events come encoded, as whole fields of the
-// message, so only the few fields before them are written. It is reused for all responses of a stream.
-type watchEncoder struct {
+// WatchEncoder turns a watch response into messages. The events come encoded, as whole fields of the
+// message, so only the few fields before them are written. It is reused for all responses of a stream and
+// belongs to the goroutine that sends them: SetMember once, SetTerm when it may have changed, then for each
+// response Load, and Next until there are no more.
+type WatchEncoder struct {
 	head   pb.ResponseHeader
 	header []byte // head in its wire form, which many responses in a row share; empty when it is out of date
 	resp   *watch.Response
@@ -30,15 +32,20 @@ type watchEncoder struct {
 	sent   int      // how many of them are in messages already
 }
 
-// setTerm says in which term the next responses are sent.
-func (e *watchEncoder) setTerm(term uint64) {
+// SetMember says which member of which cluster answers.
+func (e *WatchEncoder) SetMember(cluster, member uint64) {
+	e.head.ClusterId, e.head.MemberId, e.header = cluster, member, e.header[:0]
+}
+
+// SetTerm says in which term the next responses are sent.
+func (e *WatchEncoder) SetTerm(term uint64) {
 	if e.head.RaftTerm != term {
 		e.head.RaftTerm, e.header = term, e.header[:0]
 	}
 }
 
 // take begins with a response that has no events yet.
-func (e *watchEncoder) take(r *watch.Response) {
+func (e *WatchEncoder) take(r *watch.Response) {
 	e.resp = r
 	if rev := int64(r.Rev); e.head.Revision != rev {
 		e.head.Revision, e.header = rev, e.header[:0]
@@ -48,8 +55,8 @@ func (e *watchEncoder) take(r *watch.Response) {
 	}
 }
 
-// load takes the response and its events' encoded forms.
-func (e *watchEncoder) load(store *mvcc.Store, r *watch.Response) error {
+// Load takes the response and its events' encoded forms, which the store shares between all who ask.
+func (e *WatchEncoder) Load(store *mvcc.Store, r *watch.Response) error {
 	e.take(r)
 	clear(e.frames) // what a slow send before left is of no use to anybody
 	e.frames, e.sent = e.frames[:0], 0
@@ -63,17 +70,21 @@ func (e *watchEncoder) load(store *mvcc.Store, r *watch.Response) error {
 	return nil
 }
 
-// watchMessage is some events of the response in hand and how many bytes a message with them has.
-type watchMessage struct {
+// WatchMessage is some events of the response in hand and how many bytes a message with them has. It is good
+// until the next Load.
+type WatchMessage struct {
 	frames   [][]byte
 	fragment bool // more events of the same revision follow in other messages
 	size     int
 }
 
-// next is the next message to send, and whether there are more. Only a response whose watcher allows
+// Size is the length of the message in bytes.
+func (m WatchMessage) Size() int { return m.size }
+
+// Next is the next message to send, and whether there are more. Only a response whose watcher allows
 // fragments, which reaches limit bytes and has several events, becomes more than one message; each takes as
 // many events as stay below the limit, but at least one.
-func (e *watchEncoder) next(limit int) (m watchMessage, more bool) {
+func (e *WatchEncoder) Next(limit int) (m WatchMessage, more bool) {
 	m.frames = e.frames[e.sent:]
 	if e.resp.Fragment && len(m.frames) > 1 && e.fieldsSize(false)+lengths(m.frames) >= limit {
 		m.frames = e.fitting(m.frames, limit)
@@ -92,7 +103,7 @@ func lengths(frames [][]byte) (n int) {
 }
 
 // fitting are the events that go into the next fragment.
-func (e *watchEncoder) fitting(frames [][]byte, limit int) [][]byte {
+func (e *WatchEncoder) fitting(frames [][]byte, limit int) [][]byte {
 	size := e.fieldsSize(true)
 	for i, f := range frames {
 		size += len(f)
@@ -103,8 +114,8 @@ func (e *watchEncoder) fitting(frames [][]byte, limit int) [][]byte {
 	return frames
 }
 
-// appendMessage writes a message where others stand already.
-func (e *watchEncoder) appendMessage(b []byte, m watchMessage) []byte {
+// AppendMessage writes a message where others stand already: m.Size() bytes, which the caller has room for.
+func (e *WatchEncoder) AppendMessage(b []byte, m WatchMessage) []byte {
 	b = e.appendFields(b, m.fragment)
 	for _, f := range m.frames {
 		b = append(b, f...)
@@ -112,8 +123,8 @@ func (e *watchEncoder) appendMessage(b []byte, m watchMessage) []byte {
 	return b
 }
 
-// message makes a message that is sent on its own.
-func (e *watchEncoder) message(m watchMessage) any {
+// Message makes a message, for Codec alone, that is sent on its own. Large events stay where they are.
+func (e *WatchEncoder) Message(m WatchMessage) any {
 	own, shared := m.size, 0 // bytes to write, events to share
 	for _, f := range m.frames {
 		if len(f) >= shareFrameBytes {
@@ -123,7 +134,7 @@ func (e *watchEncoder) message(m watchMessage) any {
 	}
 	if shared == 0 {
 		r := newReply(m.size)
-		r.b = e.appendMessage(r.b, m)
+		r.b = e.AppendMessage(r.b, m)
 		return r
 	}
 	if len(m.frames) == 1 && own <= inlineFieldsBytes {
@@ -140,7 +151,7 @@ type loneEvent struct {
 	fields [inlineFieldsBytes]byte
 }
 
-func (e *watchEncoder) lone(frame []byte, fragment bool) *Encoded {
+func (e *WatchEncoder) lone(frame []byte, fragment bool) *Encoded {
 	m := new(loneEvent)
 	m.parts[0], m.parts[1] = e.appendFields(m.fields[:0], fragment), frame
 	m.bufs[0], m.bufs[1] = &m.parts[0], &m.parts[1]
@@ -149,7 +160,7 @@ func (e *watchEncoder) lone(frame []byte, fragment bool) *Encoded {
 }
 
 // pieces writes a message of which some events stay where they are: own bytes and shared ones in turn.
-func (e *watchEncoder) pieces(frames [][]byte, size, shared int, fragment bool) *Encoded {
+func (e *WatchEncoder) pieces(frames [][]byte, size, shared int, fragment bool) *Encoded {
 	own := e.appendFields(make([]byte, 0, size), fragment)
 	begun := 0 // where the piece of own bytes in hand begins
 	parts := make([]mem.SliceBuffer, 0, 2*shared+1)
@@ -175,7 +186,7 @@ func (e *watchEncoder) pieces(frames [][]byte, size, shared int, fragment bool) 
 }
 
 // fieldsSize is the size of everything before the events.
-func (e *watchEncoder) fieldsSize(fragment bool) int {
+func (e *WatchEncoder) fieldsSize(fragment bool) int {
 	r := e.resp
 	n := len(e.header) + sizeInt(uint64(r.ID)) + sizeBool(r.Created) + sizeBool(r.Canceled) +
 		sizeInt(uint64(r.CompactRev)) + sizeBool(fragment)
@@ -186,7 +197,7 @@ func (e *watchEncoder) fieldsSize(fragment bool) int {
 }
 
 // appendFields writes everything before the events.
-func (e *watchEncoder) appendFields(b []byte, fragment bool) []byte {
+func (e *WatchEncoder) appendFields(b []byte, fragment bool) []byte {
 	r := e.resp
 	b = append(b, e.header...)
 	b = appendInt(b, tag2Varint, uint64(r.ID))
