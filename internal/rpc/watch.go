@@ -50,7 +50,7 @@ type watchServer struct {
 var _ pb.WatchServer = (*watchServer)(nil)
 
 func newWatchServer(c watchConfig) *watchServer {
-	return &watchServer{watchConfig: c, bursts: newBurstPool()}
+	return &watchServer{watchConfig: c, bursts: wire.NewBurstPool()}
 }
 
 // Watch serves one stream of watchers until the client or the server ends it.
@@ -132,14 +132,12 @@ func createOf(r *pb.WatchCreateRequest) watch.Create {
 
 // send is the sending side: the only caller of Next and SendMsg.
 func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *watch.Stream, rights *watchRights) error {
-	out := watchSender{
-		stream: stream, fragmentBytes: w.FragmentBytes,
-		burst: burst{sent: w.Sent, pool: w.bursts},
-	}
+	var past wire.TransportWrite
 	if !w.Observed {
-		out.burst.write = transportOf(stream.Context())
+		past = wire.TransportOf(stream.Context())
 	}
-	defer out.burst.release()
+	out := watchSender{stream: stream, fragmentBytes: w.FragmentBytes, burst: wire.NewBurst(past, w.Sent, w.bursts)}
+	defer out.burst.Release()
 	out.encoder.SetMember(w.ClusterID, w.MemberID)
 	for {
 		turn, err := s.Next(ctx)
@@ -160,8 +158,8 @@ func (w *watchServer) send(ctx context.Context, stream pb.Watch_WatchServer, s *
 
 // watchSender turns responses into messages on a stream.
 type watchSender struct {
-	encoder wire.WatchEncoder
-	burst
+	encoder       wire.WatchEncoder
+	burst         wire.Burst
 	stream        grpc.ServerStream
 	fragmentBytes int
 }
@@ -180,19 +178,19 @@ func (o *watchSender) send(store *mvcc.Store, turn []*watch.Response) error {
 			}
 		}
 	}
-	err := o.flush()
-	o.release()
+	err := o.burst.Flush()
+	o.burst.Release()
 	return err
 }
 
 func (o *watchSender) sendOne(m wire.WatchMessage, alone bool) error {
-	if alone || !o.takes(m.Size()) {
-		if err := o.flush(); err != nil {
+	if alone || !o.burst.Takes(m.Size()) {
+		if err := o.burst.Flush(); err != nil {
 			return err
 		}
 		return o.stream.SendMsg(o.encoder.Message(m))
 	}
-	buf, err := o.begin(m.Size())
+	buf, err := o.burst.Begin(m.Size())
 	if err == nil {
 		*buf = o.encoder.AppendMessage(*buf, m)
 	}

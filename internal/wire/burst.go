@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	"context"
@@ -22,31 +22,39 @@ const (
 	grpcPrefixBytes = 5
 )
 
-// burst collects messages for one stream and sends them in one piece. Handing each message to gRPC costs
+// Burst collects messages for one stream and sends them in one piece. Handing each message to gRPC costs
 // about as much as all the rest of a watch event: five allocations, a queue, a wake-up and an HTTP/2 frame of
-// its own. On the wire a burst is what single messages are: the frames of HTTP/2 mean nothing to gRPC.
-type burst struct {
-	write transportWrite
+// its own. On the wire a burst is what single messages are: the frames of HTTP/2 mean nothing to gRPC. It belongs
+// to the goroutine that sends on the stream.
+type Burst struct {
+	write TransportWrite // nil where every message is sent on its own
 	sent  func(messages, bytes int)
-	pool  mem.BufferPool // made by newBurstPool
+	pool  mem.BufferPool
 
 	buf      *[]byte // of burstBytes from the pool, or nil
 	messages int
 }
 
-// newBurstPool is a pool of whole bursts and of small ones.
-func newBurstPool() mem.BufferPool {
+// NewBurst is an empty burst of a stream. A nil write makes one that takes nothing. sent hears of each burst that
+// has left how many messages were in it and how many bytes they had, without gRPC's prefixes. The pool comes from
+// NewBurstPool and is shared by all streams.
+func NewBurst(write TransportWrite, sent func(messages, bytes int), pool mem.BufferPool) Burst {
+	return Burst{write: write, sent: sent, pool: pool}
+}
+
+// NewBurstPool is a pool of whole bursts and of small ones.
+func NewBurstPool() mem.BufferPool {
 	return mem.NewTieredBufferPool(burstBytes/64, burstBytes/16, burstBytes/4, burstBytes)
 }
 
-// takes says whether a message of this size can be part of a burst.
-func (b *burst) takes(size int) bool { return b.write != nil && size <= burstMessageBytes }
+// Takes says whether a message of size bytes can be part of a burst.
+func (b *Burst) Takes(size int) bool { return b.write != nil && size <= burstMessageBytes }
 
-// begin writes the prefix of a message and returns the buffer that the message itself, of exactly size bytes,
+// Begin writes the prefix of a message and returns the buffer that the message itself, of exactly size bytes,
 // is to be appended to. What is in the burst already is sent first if it leaves no room.
-func (b *burst) begin(size int) (*[]byte, error) {
+func (b *Burst) Begin(size int) (*[]byte, error) {
 	if b.buf != nil && len(*b.buf)+grpcPrefixBytes+size > burstBytes {
-		if err := b.flush(); err != nil {
+		if err := b.Flush(); err != nil {
 			return nil, err
 		}
 	}
@@ -59,8 +67,8 @@ func (b *burst) begin(size int) (*[]byte, error) {
 	return b.buf, nil
 }
 
-// flush sends what was collected.
-func (b *burst) flush() error {
+// Flush sends what was collected.
+func (b *Burst) Flush() error {
 	if b.messages == 0 {
 		return nil
 	}
@@ -83,23 +91,24 @@ func (b *burst) flush() error {
 	return err
 }
 
-// release gives back what the burst holds between two turns of a stream, which may be far apart.
-func (b *burst) release() {
+// Release gives back what the burst holds between two turns of a stream, which may be far apart.
+func (b *Burst) Release() {
 	if b.buf != nil {
 		b.pool.Put(b.buf)
 		b.buf, b.messages = nil, 0
 	}
 }
 
-// transportWrite puts bytes behind what a stream has sent so far. It waits while too much is under way.
-type transportWrite func(mem.BufferSlice) error
+// TransportWrite puts bytes behind what a stream has sent so far: whole messages, each with gRPC's prefix. It waits
+// while too much is under way. The references of its argument stay with the caller.
+type TransportWrite func(mem.BufferSlice) error
 
-// transportOf is the way past gRPC's framing to the transport of the call that ctx belongs to, or nil if there
+// TransportOf is the way past gRPC's framing to the transport of the call that ctx belongs to, or nil if there
 // is none. The transport's stream has the method, but one of its parameters, which the server side leaves
 // unused, has a type that only gRPC can name; hence the reflection. It costs nothing beside a burst, and where
 // gRPC turns out to be another than we know, every message is sent on its own instead. What gRPC would do with
 // a message on the way is counted here, and otherwise not needed: compression, tracing and binary logs.
-func transportOf(ctx context.Context) transportWrite {
+func TransportOf(ctx context.Context) TransportWrite {
 	stream := grpc.ServerTransportStreamFromContext(ctx)
 	if stream == nil {
 		return nil
