@@ -290,6 +290,31 @@ func TestABrokenFileChangesNothingAndIsToldOnce(t *testing.T) {
 	}
 }
 
+func TestABrokenFileThatStopsTheStartIsNamedWithWhatToDo(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.options.CRLFile = w.put("crl", w.root.revoke(nil, 10)) })
+	for _, c := range []struct {
+		file   string
+		broken []byte
+		hint   string
+	}{
+		{"key", newServer(t, w.root, 5).keyPEM(), "the key that belongs to it"}, // of another certificate
+		{"cert", []byte("nonsense"), "the key that belongs to it"},
+		{"ca", []byte("nonsense"), "at least one certificate"},
+		{"crl", []byte("nonsense"), "signed by its authority"},
+	} {
+		before, err := os.ReadFile(w.path(c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.put(c.file, c.broken)
+		_, err = Open(w.options, silent())
+		if err == nil || !strings.Contains(err.Error(), w.path(c.file)) || !strings.Contains(err.Error(), c.hint) {
+			t.Errorf("%s is broken: %v; it should name the file and say %q", c.file, err, c.hint)
+		}
+		w.put(c.file, before)
+	}
+}
+
 // TestHalfAFileIsNotTakenForAWhole cuts files where they are still correct but say less.
 func TestHalfAFileIsNotTakenForAWhole(t *testing.T) {
 	var other *identity

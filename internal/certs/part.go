@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -50,10 +51,10 @@ type part[T any] struct {
 	failures int  // looks in a row that failed
 }
 
-// open reads the part for the first time.
+// open reads the part for the first time. The error is the last line of a start that fails, so it names the files.
 func (p *part[T]) open() error {
 	if _, err := p.read(time.Now()); err != nil {
-		return fmt.Errorf("read the %s: %w", p.name, err)
+		return fmt.Errorf("read the %s from %s: %w; %s", p.name, strings.Join(p.paths, " and "), err, p.hint)
 	}
 	return nil
 }
