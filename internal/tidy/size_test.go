@@ -16,14 +16,14 @@ const (
 	// maxRoomLines counts a room's files without tests; past it there is usually a second noun inside.
 	maxRoomLines = 2500
 	// maxArguedRoomLines holds for rooms whose size is argued for.
-	maxArguedRoomLines = 4200
+	maxArguedRoomLines = 4250
 )
 
 // arguedRooms may pass maxRoomLines, for a reason.
 var arguedRooms = map[string]string{
 	"config": "one table row for each of etcd's 120 flags; the logger is its second noun, split it off when it grows",
 	"mvcc": "index, history, ranges, hashes and the sweep meet at one revision; splitting them would export their locks: " +
-		"about 4,100 lines, the largest room, and the reason for the height of this wall",
+		"about 4,200 lines, the largest room, and the reason for the height of this wall",
 	"raftlog": "format, recovery and recycling argue about the same bytes",
 	"rpc":     "one file for each part of etcd's eight services, and before all of them one gate, one guard and one table of errors",
 }
