@@ -3,7 +3,8 @@
 // records and events that the store keeps in their wire form are passed on without being decoded.
 //
 // Goroutines: none. Codec is shared by all; a WatchEncoder belongs to the one goroutine that sends on its
-// stream, and so does a Burst, which hands many small messages to the transport in one piece. What WhenSent calls runs on a goroutine of the transport.
+// stream, and so does a Burst, which hands many small messages to the transport in one piece. What
+// WhenSent calls runs on a goroutine of the transport.
 //
 // Invariants: a reply is byte for byte readable by any protobuf decoder, and is the length that its size was
 // said to be; a reader by hand understands a request as the protobuf library does or leaves it to that library; a
