@@ -15,10 +15,12 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/snapshot"
 	"github.com/keelson-db/keelson/internal/state"
+	"github.com/keelson-db/keelson/internal/wire"
 )
 
 const (
@@ -56,8 +58,7 @@ func (s *snapshotServer) send(_ *pb.SnapshotRequest, stream grpc.ServerStream) e
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	out := &chunks{
-		stream: stream, left: size, version: versions.Storage, sum: sha256.New(), buf: make([]byte, 0, snapshotChunk),
-		start: start,
+		stream: stream, left: size, version: []byte(versions.Storage), sum: sha256.New(), start: start,
 	}
 	done := make(chan error, 1)
 	go func() { done <- errors.Join(out.write(ctx, file), file.Close()) }()
@@ -96,13 +97,14 @@ func (s *snapshotServer) watch(ctx context.Context, out *chunks, done <-chan err
 	}
 }
 
-// chunks cuts a file into messages.
+// chunks cuts a file into messages. The bytes are copied once, into memory that the transport gives back when it
+// has sent them.
 type chunks struct {
 	stream  grpc.ServerStream
 	left    int64
-	version string
+	version []byte
 	sum     hash.Hash
-	buf     []byte
+	buf     *[]byte // of gRPC's pool; nil if there is nothing in it
 	start   time.Time
 	offered atomic.Int64 // when the message was offered that the client has not taken, in time since start; 0 if there is none
 }
@@ -118,17 +120,21 @@ func (c *chunks) write(ctx context.Context, f *snapshot.File) error {
 	if c.left != 0 {
 		return fmt.Errorf("send a snapshot: %w", io.ErrUnexpectedEOF)
 	}
-	return c.message(c.sum.Sum(nil))
+	return c.message(mem.SliceBuffer(c.sum.Sum(nil)))
 }
 
 // Write takes the next bytes of the file.
 func (c *chunks) Write(b []byte) (n int, err error) {
 	n = len(b)
 	for len(b) > 0 {
-		take := min(len(b), snapshotChunk-len(c.buf))
-		c.buf = append(c.buf, b[:take]...)
+		if c.buf == nil {
+			c.buf = mem.DefaultBufferPool().Get(snapshotChunk)
+			*c.buf = (*c.buf)[:0]
+		}
+		take := min(len(b), snapshotChunk-len(*c.buf))
+		*c.buf = append(*c.buf, b[:take]...)
 		b = b[take:]
-		if len(c.buf) == snapshotChunk {
+		if len(*c.buf) == snapshotChunk {
 			if err := c.flush(); err != nil {
 				return 0, err
 			}
@@ -138,21 +144,21 @@ func (c *chunks) Write(b []byte) (n int, err error) {
 }
 
 func (c *chunks) flush() error {
-	if len(c.buf) == 0 {
+	if c.buf == nil {
 		return nil
 	}
-	_, _ = c.sum.Write(c.buf)
-	c.left -= int64(len(c.buf))
-	err := c.message(c.buf)
-	c.buf = c.buf[:0]
-	return err
+	_, _ = c.sum.Write(*c.buf)
+	c.left -= int64(len(*c.buf))
+	blob := mem.NewBuffer(c.buf, mem.DefaultBufferPool())
+	c.buf = nil
+	return c.message(blob)
 }
 
-// message sends a piece. Its bytes are copied before this returns.
-func (c *chunks) message(blob []byte) error {
+// message sends a piece. The transport takes its memory over.
+func (c *chunks) message(blob mem.Buffer) error {
 	c.offered.Store(max(int64(time.Since(c.start)), 1))
 	defer c.offered.Store(0)
-	return c.stream.SendMsg(&pb.SnapshotResponse{RemainingBytes: uint64(c.left), Blob: blob, Version: c.version})
+	return c.stream.SendMsg(wire.SnapshotPiece(uint64(c.left), blob, c.version))
 }
 
 // waits is how long the message that was offered last has waited for the client.

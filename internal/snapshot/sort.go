@@ -26,6 +26,9 @@ const (
 	runHeader = 8 + 4 + 4
 	// spillBytes is how much of a run is written in a go, in bytes.
 	spillBytes = 256 << 10
+	// garbageShare is how many times the size of what is wanted a scan may bring: tables keep what was removed until
+	// they are compacted. Where there is more, looking up what is wanted is not slower.
+	garbageShare = 3
 	// askEvery is the number of records after which a scan looks whether anybody still wants it.
 	askEvery = 1 << 12
 )
@@ -55,9 +58,6 @@ func (m *measure) add(r mvcc.Row) {
 // where they lie.
 func (m *measure) pays() bool { return m.packed > m.bytes/2 }
 
-// within reports whether one run takes everything.
-func (m *measure) within(l limits) bool { return m.packed <= l.bytes && m.small <= l.rows }
-
 // sorted reports whether records of a length are sorted. Both sides have to agree.
 func sorted(n uint64) bool { return n < directBytes }
 
@@ -74,19 +74,15 @@ type sorter struct {
 	file    *storage.Scratch
 	ends    []int64 // of the runs in the file
 	out     []byte  // what is written next
+	scratch func(need int64) (*storage.Scratch, error)
+	room    int64 // in the file
 }
 
 // gather scans the records of a moment into runs. The sorter must be closed, whatever comes out.
 func (s *sorter) gather(ctx context.Context, m *mvcc.Moment, want measure, most limits, scratch func(need int64) (*storage.Scratch, error)) error {
-	if !want.within(most) {
-		file, err := scratch(want.packed)
-		if err != nil {
-			return err
-		}
-		s.file, s.out = file, make([]byte, 0, spillBytes)
-	}
-	s.arena = make([]byte, 0, min(want.packed, most.bytes))
-	s.entries = make([]entry, 0, min(want.small, most.rows))
+	s.room, s.scratch = garbageShare*want.packed, scratch
+	s.arena = make([]byte, 0, min(s.room, most.bytes))
+	s.entries = make([]entry, 0, min(garbageShare*want.small, most.rows))
 	seen := 0
 	err := m.Records(func(at mvcc.Pos, record []byte) error {
 		if seen++; seen%askEvery == 0 && ctx.Err() != nil {
@@ -131,16 +127,22 @@ func (s *sorter) sort() {
 	})
 }
 
-// errCrowded says that there was more than the rows have announced.
-var errCrowded = errors.New("there are more records than the index of revisions has rows")
+// errCrowded says that there was much more than the rows have announced.
+var errCrowded = errors.New("most records that the storage holds were removed and are not yet compacted")
 
 // spill sorts what is in memory and writes it as a run.
-func (s *sorter) spill() error {
-	if s.file == nil {
-		return fmt.Errorf("sort records: %w", errCrowded)
-	}
+func (s *sorter) spill() (err error) {
 	if len(s.entries) == 0 {
 		return nil
+	}
+	if s.file == nil {
+		if s.file, err = s.scratch(s.room); err != nil {
+			return err
+		}
+		s.out = make([]byte, 0, spillBytes)
+	}
+	if s.file.Size()+int64(len(s.arena)) > s.room {
+		return fmt.Errorf("sort records: %w", errCrowded)
 	}
 	s.sort()
 	for _, e := range s.entries {

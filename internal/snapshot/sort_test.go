@@ -155,7 +155,7 @@ func TestSortingChangesNoByteOfTheFile(t *testing.T) {
 				if got := bytesOf(t, f); !bytes.Equal(got, want) {
 					t.Errorf("seed %d, round %d, %v: the files are different", seed, round, most)
 				}
-				if f.Slow() != nil {
+				if f.Slow() != nil && !errors.Is(f.Slow(), errCrowded) {
 					t.Errorf("seed %d, round %d, %v: %v", seed, round, most, f.Slow())
 				}
 			}
@@ -238,6 +238,9 @@ func TestWithoutRoomOrWithABadDiskRecordsAreLookedUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := h.engine.Flush(); err != nil {
+				t.Fatal(err)
+			}
 			want := lookedUp(t, f)
 			f.most = limits{20 << 10, runRows}
 			c.spoil(mem, fs)
@@ -275,6 +278,9 @@ func TestSortingEndsWithItsContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
+	if err := h.engine.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	f.sorts, f.most = true, limits{20 << 10, runRows}
 	ctx, cancel := context.WithCancel(t.Context())
 	fs.write = func(int) error { cancel(); return nil }

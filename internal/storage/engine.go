@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keelson-db/keelson/internal/invariant"
@@ -21,6 +22,8 @@ type Engine struct {
 	ro   bool
 	fs   vfs.FS
 	dir  string
+	// readers are the options for reading tables past the library's own cache.
+	readers sstable.ReaderOptions
 
 	scratches atomic.Int64 // scratch files that were ever created
 	scratched atomic.Int64 // bytes that those that are open may have
@@ -66,6 +69,8 @@ func Open(o Options) (*Engine, error) {
 	e.stale.Store(true)
 	p := o.pebbleOptions(e)
 	p.Lock = lock
+	p.EnsureDefaults()
+	e.readers = p.MakeReaderOptions()
 	db, err := openPebble(o.Dir, p, &e.failure)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open storage in %s: %w", o.Dir, err), lock.Close())

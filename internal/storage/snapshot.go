@@ -14,6 +14,8 @@ type Reader interface {
 	Get(key, dst []byte) (val []byte, ok bool, err error)
 	// Iter returns an iterator over [lower, upper).
 	Iter(lower, upper []byte) (*Iter, error)
+	// ScanTables yields what happens to lie in the tables; see Engine.ScanTables.
+	ScanTables(lower, upper []byte, yield func(key, value []byte) error) error
 }
 
 // Snapshot is the engine at one moment, which lies between two batches. It
