@@ -57,6 +57,7 @@ func New() *Set {
 	s.Web = newWeb(b)
 	b.observe(&s.sources)
 	b.alarms(&s.sources)
+	b.clusterVersion(&s.sources)
 	b.descriptors()
 
 	b.registry.MustRegister(&b.hot)

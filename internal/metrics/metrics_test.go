@@ -148,7 +148,6 @@ func contract() []series {
 // speakOnce gives every vector a series, because a vector without one shows nothing.
 func speakOnce(s *Set) {
 	s.Server.SetIdentity(0x8e9e05c52164694d, "3.7.3")
-	s.Server.SetClusterVersion("3.7")
 	s.Server.ClientRequests.Unary("3.7")
 	s.Server.ApplyOutcomes("Put").Observe(time.Millisecond, nil)
 	s.Server.RangeOutcomes().Observe(time.Millisecond, nil)
@@ -164,7 +163,10 @@ func speakOnce(s *Set) {
 	s.Server.Healthchecks.WithLabelValues("livez", "serializable_read", "success")
 	s.Server.Healthcheck.WithLabelValues("livez", "serializable_read")
 	s.Server.SetFeature("InitialCorruptCheck", "ALPHA", false)
-	s.Observe(Sources{Alarms: func() []Alarm { return []Alarm{{1, "NOSPACE"}} }})
+	s.Observe(Sources{
+		Alarms:         func() []Alarm { return []Alarm{{1, "NOSPACE"}} },
+		ClusterVersion: func() string { return "3.7" },
+	})
 	n.StreamFailures.WithLabelValues("receive", "watch")
 	n.DisconnectedPeers.WithLabelValues("1", "2")
 	n.ActivePeers.WithLabelValues("1", "2")
@@ -348,13 +350,15 @@ func TestAlarmsAreShownWhileTheyAreRaised(t *testing.T) {
 func TestIdentityAndClusterVersionReplaceWhatWasThere(t *testing.T) {
 	s := New()
 	s.Server.SetIdentity(0x8e9e05c52164694d, "3.7.3")
-	s.Server.SetClusterVersion("3.6")
-	s.Server.SetClusterVersion("3.7")
+	version := "3.7"
+	s.Observe(Sources{ClusterVersion: func() string { return version }})
+	value(t, s, "etcd_cluster_version", "3.7")
+	version = "3.6"
 	value(t, s, "etcd_server_id", "8e9e05c52164694d")
 	value(t, s, "etcd_server_version", "3.7.3")
 	value(t, s, "etcd_server_go_version", runtime.Version())
-	if got := value(t, s, "etcd_cluster_version", "3.7"); got != 1 {
-		t.Errorf("cluster version 3.7 is %v, want 1", got)
+	if got := value(t, s, "etcd_cluster_version", "3.6"); got != 1 {
+		t.Errorf("cluster version 3.6 is %v, want 1", got)
 	}
 	families, _ := s.Registry.Gather()
 	for _, f := range families {
@@ -497,7 +501,6 @@ func TestCountingAndScrapingAtOnceLosesNothing(t *testing.T) {
 				s.MVCC.Puts.Inc()
 				s.Network.ClientSentBytes.Add(10)
 				s.Server.ClientRequests.Unary(fmt.Sprint(i % 5)).Inc()
-				s.Server.SetClusterVersion(fmt.Sprint("3.", i%2))
 				m.Handled(codes.OK)
 				if i%100 == 0 {
 					s.Observe(Sources{Keys: func() float64 { return float64(w) }})

@@ -47,7 +47,7 @@ type Server struct {
 	// Healthchecks counts runs of livez and readyz checks by type, name and status.
 	Healthchecks *prometheus.CounterVec
 
-	version, goVersion, id, clusterVersion, features *prometheus.GaugeVec
+	version, goVersion, id, features *prometheus.GaugeVec
 }
 
 func newServer(b *builder) *Server {
@@ -68,11 +68,10 @@ func newServer(b *builder) *Server {
 		Healthcheck:             b.gaugeVec("etcd_server_healthcheck", "1 where the last run of this check passed.", "type", "name"),
 		Healthchecks:            b.counterVec("etcd_server_healthchecks_total", "Runs of the health checks by result.", "type", "name", "status"),
 
-		version:        b.gaugeVec("etcd_server_version", "The version this server reports.", "server_version"),
-		goVersion:      b.gaugeVec("etcd_server_go_version", "The Go version this server was built with.", "server_go_version"),
-		id:             b.gaugeVec("etcd_server_id", "The member's id in hexadecimal.", "server_id"),
-		clusterVersion: b.gaugeVec("etcd_cluster_version", "The version the whole cluster has agreed on.", "cluster_version"),
-		features:       b.gaugeVec("etcd_server_feature_enabled", "1 for a feature gate that is on.", "name", "stage"),
+		version:   b.gaugeVec("etcd_server_version", "The version this server reports.", "server_version"),
+		goVersion: b.gaugeVec("etcd_server_go_version", "The Go version this server was built with.", "server_go_version"),
+		id:        b.gaugeVec("etcd_server_id", "The member's id in hexadecimal.", "server_id"),
+		features:  b.gaugeVec("etcd_server_feature_enabled", "1 for a feature gate that is on.", "name", "stage"),
 	}
 	s.ApplyDuration = b.histogramVec("etcd_server_apply_duration_seconds",
 		"Time to apply one request to the state.", exponential(0.0001, 20), "version", "op", "success")
@@ -90,12 +89,6 @@ func (s *Server) SetIdentity(id uint64, version string) {
 	s.id.WithLabelValues(strconv.FormatUint(id, 16)).Set(1)
 	s.version.Reset()
 	s.version.WithLabelValues(version).Set(1)
-}
-
-// SetClusterVersion shows the cluster's version as major.minor, in place of the one before.
-func (s *Server) SetClusterVersion(version string) {
-	s.clusterVersion.Reset()
-	s.clusterVersion.WithLabelValues(version).Set(1)
 }
 
 // SetFeature shows whether a feature gate is on. The stage is "ALPHA" or "BETA".

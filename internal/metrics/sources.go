@@ -29,6 +29,7 @@ type Sources struct {
 	PendingEvents    func() float64 // events waiting to be sent
 	AuthRevision     func() float64 // revision of users, roles and permissions
 	Alarms           func() []Alarm // alarms that are raised now
+	ClusterVersion   func() string  // what the cluster has agreed on, as major.minor
 }
 
 // Alarm is one kind of trouble of one member.
@@ -103,6 +104,29 @@ func (a *alarms) Collect(ch chan<- prometheus.Metric) {
 	raised := read()
 	for _, one := range raised[:min(len(raised), maxAlarmSeries)] {
 		ch <- prometheus.MustNewConstMetric(a.desc, prometheus.GaugeValue, 1, strconv.FormatUint(one.Member, 16), one.Type)
+	}
+}
+
+// clusterVersion shows a series of 1 for the version that the cluster has now, which a downgrade changes.
+type clusterVersion struct {
+	desc    *prometheus.Desc
+	sources *atomic.Pointer[Sources]
+}
+
+func (b *builder) clusterVersion(sources *atomic.Pointer[Sources]) {
+	made(b, &clusterVersion{
+		desc:    prometheus.NewDesc("etcd_cluster_version", "The version the whole cluster has agreed on.", []string{"cluster_version"}, nil),
+		sources: sources,
+	})
+}
+
+// Describe implements prometheus.Collector.
+func (c *clusterVersion) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
+
+// Collect implements prometheus.Collector.
+func (c *clusterVersion) Collect(ch chan<- prometheus.Metric) {
+	if read := c.sources.Load().ClusterVersion; read != nil {
+		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, 1, read())
 	}
 }
 

@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+	"log/slog"
+	"strconv"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -14,10 +16,14 @@ type alarmServer struct {
 	replica Proposer
 	machine *state.Machine
 	changes proposing[*pb.AlarmResponse]
+	log     *slog.Logger
 }
 
 func newAlarmServer(d Deps) *alarmServer {
-	return &alarmServer{headers: d.headers(), replica: d.Replica, machine: d.Machine, changes: newProposing[*pb.AlarmResponse](d, "Alarm")}
+	return &alarmServer{
+		headers: d.headers(), replica: d.Replica, machine: d.Machine, log: d.Log,
+		changes: newProposing[*pb.AlarmResponse](d, "Alarm"),
+	}
 }
 
 // alarm lists, raises or clears alarms. The list is linearizable: an operator who has just cleared one must
@@ -27,6 +33,10 @@ func (s *alarmServer) alarm(ctx context.Context, r *pb.AlarmRequest) (any, error
 		out, rev, err := s.changes.propose(ctx, r)
 		if err != nil {
 			return nil, err
+		}
+		if len(out.Alarms) > 0 {
+			attrs := append(callerOf(ctx), slog.String("alarm", r.Alarm.String()), slog.String("of", strconv.FormatUint(r.MemberID, 16)))
+			s.log.LogAttrs(ctx, slog.LevelInfo, "alarm changed by hand: "+r.Action.String(), attrs...)
 		}
 		out.Header = s.at(rev)
 		return out, nil

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"encoding/base64"
+	"log/slog"
 	"reflect"
 	"strings"
 
@@ -23,6 +24,7 @@ type authServer struct {
 	headers
 	access
 	replica Proposer
+	log     *slog.Logger
 }
 
 // authMethods are none where nobody knows tokens: users who cannot log in are of no use.
@@ -31,7 +33,7 @@ func authMethods(d Deps) built {
 		return built{}
 	}
 	type header = *pb.ResponseHeader
-	s := &authServer{headers: d.headers(), access: d.access(), replica: d.Replica}
+	s := &authServer{headers: d.headers(), access: d.access(), replica: d.Replica, log: d.Log}
 	return built{unary: map[string]unaryMethod{
 		"Authenticate": openMethod(s.authenticate),
 		"AuthStatus":   askingMethod(s.status),
@@ -131,6 +133,9 @@ func (s *authServer) authenticate(ctx context.Context, r *pb.AuthenticateRequest
 		}
 		text, err := s.tokens.Login(ctx, view, r.Name, r.Password)
 		if err != nil {
+			// One line each: every failure has cost a comparison that is slow on purpose, so there are not many.
+			attrs := append(callerOf(ctx), slog.String("user", shown([]byte(r.Name))), slog.String("error", err.Error()))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "login refused", attrs...)
 			return nil, err
 		}
 		if s.view().Revision() == view.Revision() {

@@ -188,13 +188,7 @@ func (g *gate) tellWhenSent(way *journey, full string, start time.Time, in, out 
 func (g *gate) tellSlow(ctx *journey, full string, took time.Duration, in any, err error) {
 	attrs := []slog.Attr{slog.String("method", full), slog.Duration("took", took), slog.Duration("expected", g.slow)}
 	attrs = append(attrs, ctx.attrs()...)
-	if p, ok := peer.FromContext(ctx); ok {
-		attrs = append(attrs, slog.String("remote", p.Addr.String()))
-	}
-	// The JSON gateway tells for whom it asks. A client may say the same of itself, so it is no more than a claim.
-	if via := metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"); len(via) > 0 {
-		attrs = append(attrs, slog.String("forwarded_for", shown([]byte(via[0]))))
-	}
+	attrs = append(attrs, callerOf(ctx)...)
 	switch in := in.(type) {
 	case *pb.RangeRequest:
 		attrs = append(attrs, slog.String("key", shown(in.Key)), slog.String("range_end", shown(in.RangeEnd)),
@@ -210,6 +204,18 @@ func (g *gate) tellSlow(ctx *journey, full string, took time.Duration, in any, e
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
 	g.log.LogAttrs(ctx, slog.LevelWarn, "request took too long", attrs...)
+}
+
+// callerOf is where a call came from, for the log.
+func callerOf(ctx context.Context) (attrs []slog.Attr) {
+	if p, ok := peer.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("remote", p.Addr.String()))
+	}
+	// The JSON gateway tells for whom it asks. A client may say the same of itself, so it is no more than a claim.
+	if via := metadata.ValueFromIncomingContext(ctx, "x-forwarded-for"); len(via) > 0 {
+		attrs = append(attrs, slog.String("forwarded_for", shown([]byte(via[0]))))
+	}
+	return attrs
 }
 
 // shownKeyBytes is how many bytes of a key are logged.

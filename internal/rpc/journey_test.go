@@ -67,6 +67,18 @@ func TestASlowRequestSaysWhereItsTimeWent(t *testing.T) {
 	}
 }
 
+// TestWhoIsRefusedAtTheDoorIsLogged wants the user and never the password.
+func TestWhoIsRefusedAtTheDoorIsLogged(t *testing.T) {
+	log := make(lines, 100)
+	w := newTown(t, func(d *Deps) { d.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	if _, err := w.auth.Authenticate(t.Context(), &pb.AuthenticateRequest{Name: "root", Password: "a-guess"}); err == nil {
+		t.Fatal("a wrong password was taken")
+	}
+	if line := log.wait(t, "login refused"); !strings.Contains(line, "user=root") || !strings.Contains(line, "remote=") || strings.Contains(line, "guess") {
+		t.Errorf("of a wrong password is said: %s", line)
+	}
+}
+
 // observer counts the messages that the transport tells of.
 type observer struct{ sent chan struct{} }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/metrics"
@@ -106,7 +107,6 @@ func (s *Server) observe() {
 		return 0
 	}
 	s.metrics.Server.SetIdentity(uint64(s.data.machine.Members().Local()), config.APIVersion())
-	s.metrics.Server.SetClusterVersion("3.7")
 	s.metrics.Server.Quota.Set(float64(s.config.QuotaBackendBytes))
 	for gate, on := range s.config.FeatureGates {
 		s.metrics.Server.SetFeature(gate, config.FeatureStage(gate), on)
@@ -131,6 +131,7 @@ func (s *Server) observe() {
 		DiskBytes:        func() float64 { return float64(s.data.engine.Stats().DiskBytes) },
 		OpenReads:        func() float64 { return float64(kv.OpenReads()) },
 		Alarms:           s.raised,
+		ClusterVersion:   func() string { return strings.TrimSuffix(node{s}.ClusterVersion(), ".0") },
 	})
 }
 

@@ -29,9 +29,9 @@ type running struct {
 	done chan error
 }
 
-func run(t *testing.T, disk vfs.FS) *running {
+func run(t *testing.T, disk vfs.FS, flags ...string) *running {
 	t.Helper()
-	s, addr, err := openServer(t.Context(), disk)
+	s, addr, err := openServer(t.Context(), disk, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,12 +52,12 @@ func run(t *testing.T, disk vfs.FS) *running {
 	return r
 }
 
-func openServer(ctx context.Context, disk vfs.FS) (*Server, string, error) {
+func openServer(ctx context.Context, disk vfs.FS, flags ...string) (*Server, string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := config.Parse([]string{"--data-dir", "d", "--name", "default"}, nil, "keelson")
+	c, err := config.Parse(append([]string{"--data-dir", "d", "--name", "default"}, flags...), nil, "keelson")
 	if err != nil {
 		return nil, "", errors.Join(err, l.Close())
 	}
