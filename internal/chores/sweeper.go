@@ -17,6 +17,9 @@ const (
 	// sweepRest is how many times as long as it worked a sweep rests: the other half of the processor's time,
 	// and the gaps in the engine's queue, belong to writers.
 	sweepRest = 1
+	// sweepStint is how long a sweep works, in steps, before it rests. Falling asleep and being woken costs
+	// more processor time than a short step, and a timer sleeps for a millisecond at least.
+	sweepStint = time.Millisecond
 )
 
 // Sweeper removes old versions after compactions.
@@ -57,6 +60,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 func (s *Sweeper) sweep(ctx context.Context) error {
 	start := time.Now()
 	var total int
+	var worked time.Duration // since the last rest
 	for done := false; !done; {
 		step := time.Now()
 		var removed int
@@ -66,11 +70,15 @@ func (s *Sweeper) sweep(ctx context.Context) error {
 		}
 		total += removed
 		s.metrics.CompactedKeys.Add(uint64(removed))
-		worked := time.Since(step)
-		s.metrics.CompactionPause.Observe(float64(worked.Milliseconds()))
-		if !done && !pause(ctx, sweepRest*worked) {
+		took := time.Since(step)
+		s.metrics.CompactionPause.Observe(float64(took.Milliseconds()))
+		if worked += took; done || worked < sweepStint {
+			continue
+		}
+		if !pause(ctx, sweepRest*worked) {
 			return ctx.Err()
 		}
+		worked = 0
 	}
 	took := time.Since(start)
 	s.metrics.CompactionTotal.Observe(float64(took.Milliseconds()))
