@@ -100,5 +100,5 @@ func (r *Role) find(key, end []byte) (at int, ok bool) {
 func (v *View) putRole(b *storage.Batch, r *Role) {
 	v.roles.set(r.Name, r)
 	v.merger = newMerger(v.merger.version + 1)
-	b.Set(storage.RoleRowKey(nil, r.Name), appendRole(nil, r))
+	b.Set(storage.RoleRowKey(nil, r.Name), encodeRole(r))
 }

@@ -22,11 +22,11 @@ const (
 )
 
 func saveMeta(b *storage.Batch, v *View) {
-	b.Set(storage.MetaKey(nil, storage.MetaAuth), appendMeta(nil, v))
+	b.Set(storage.MetaKey(nil, storage.MetaAuth), encodeMeta(v))
 }
 
-func appendMeta(b []byte, v *View) []byte {
-	b = append(b, rowFormat, flag(v.enabled, 1))
+func encodeMeta(v *View) []byte {
+	b := []byte{rowFormat, flag(v.enabled, 1)}
 	b = binary.AppendUvarint(b, v.rev)
 	return appendText(b, v.key)
 }
@@ -41,8 +41,8 @@ func parseMeta(row []byte) (v View, why string) {
 	return v, r.end()
 }
 
-func appendUser(b []byte, u *User) []byte {
-	b = append(b, rowFormat, flag(u.NoPassword, flagNoPassword))
+func encodeUser(u *User) []byte {
+	b := []byte{rowFormat, flag(u.NoPassword, flagNoPassword)}
 	b = binary.AppendUvarint(b, u.Epoch)
 	b = appendText(b, u.Hash)
 	return appendTexts(b, u.Roles)
@@ -61,9 +61,8 @@ func parseUser(name string, row []byte) (u User, why string) {
 	return u, r.end()
 }
 
-func appendRole(b []byte, role *Role) []byte {
-	b = append(b, rowFormat)
-	b = binary.AppendUvarint(b, uint64(len(role.Permissions)))
+func encodeRole(role *Role) []byte {
+	b := binary.AppendUvarint([]byte{rowFormat}, uint64(len(role.Permissions)))
 	for _, p := range role.Permissions {
 		b = append(b, flag(p.Read, flagRead)|flag(p.Write, flagWrite))
 		b = appendText(b, p.Key)

@@ -100,7 +100,7 @@ func (v *View) dropRole(b *storage.Batch, a *account, role string) {
 // putUser keeps a user as it is now; nobody may change what it refers to afterwards.
 func (v *View) putUser(b *storage.Batch, u User) {
 	v.users.set(u.Name, newAccount(u))
-	b.Set(storage.UserRowKey(nil, u.Name), appendUser(nil, &u))
+	b.Set(storage.UserRowKey(nil, u.Name), encodeUser(&u))
 }
 
 func newAccount(u User) *account {

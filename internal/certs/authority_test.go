@@ -179,7 +179,7 @@ func (w *world) put(name string, data []byte) string {
 }
 
 // connect makes one handshake with the server of c and returns what each side says of it.
-func connect(t testing.TB, c, client *tls.Config) (server, mine error, state tls.ConnectionState) {
+func connect(t testing.TB, c, client *tls.Config) (state tls.ConnectionState, server, mine error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -204,7 +204,7 @@ func connect(t testing.TB, c, client *tls.Config) (server, mine error, state tls
 		state = conn.ConnectionState()
 		_, err = conn.Read(make([]byte, 1))
 	}
-	return <-done, err, state
+	return state, <-done, err
 }
 
 // as is the configuration of a client that trusts the server's root and shows a certificate, or none.
@@ -220,7 +220,7 @@ func (w *world) as(id *identity) *tls.Config {
 // admits reports whether the server takes a client, and fails the test if the two sides disagree.
 func (w *world) admits(id *identity) error {
 	w.t.Helper()
-	server, mine, _ := connect(w.t, w.ServerConfig(), w.as(id))
+	_, server, mine := connect(w.t, w.ServerConfig(), w.as(id))
 	if (server == nil) != (mine == nil) {
 		w.t.Fatalf("the server says %v, the client %v", server, mine)
 	}

@@ -126,7 +126,7 @@ func TestVersionsAndCipherSuites(t *testing.T) {
 		})
 		client := w.as(nil)
 		c.client(client)
-		server, mine, _ := connect(t, w.ServerConfig(), client)
+		_, server, mine := connect(t, w.ServerConfig(), client)
 		if ok := server == nil && mine == nil; ok != c.ok {
 			t.Errorf("%+v: the server says %v, the client %v", w.options, server, mine)
 		}
@@ -141,13 +141,13 @@ func TestASessionIsNeverResumed(t *testing.T) {
 		client.MaxVersion, client.ClientSessionCache = version, tls.NewLRUClientSessionCache(8)
 		client.ServerName = "127.0.0.1"
 		for range 3 {
-			if server, mine, state := connect(t, w.ServerConfig(), client); server != nil || mine != nil || state.DidResume {
+			if state, server, mine := connect(t, w.ServerConfig(), client); server != nil || mine != nil || state.DidResume {
 				t.Fatalf("resumed %t, the server says %v, the client %v", state.DidResume, server, mine)
 			}
 		}
 		w.put("crl", w.root.revoke(nil, 20))
 		w.look()
-		if server, _, _ := connect(t, w.ServerConfig(), client); !errors.Is(server, ErrRevoked) {
+		if _, server, _ := connect(t, w.ServerConfig(), client); !errors.Is(server, ErrRevoked) {
 			t.Errorf("a client with a session was revoked and the server says %v", server)
 		}
 		w.put("crl", w.root.revoke(nil))
@@ -191,7 +191,7 @@ func TestFilesChangeUnderLoad(t *testing.T) {
 					return
 				default:
 				}
-				if server, mine, _ := connect(t, config, client); server != nil || mine != nil {
+				if _, server, mine := connect(t, config, client); server != nil || mine != nil {
 					t.Errorf("handshake %d: the server says %v, the client %v", n, server, mine)
 				}
 			}
@@ -207,14 +207,14 @@ func TestFilesChangeUnderLoad(t *testing.T) {
 	w.put("cert", server.certPEM())
 	w.put("key", server.keyPEM())
 	eventually(t, "the new certificate is shown", func() bool {
-		_, _, state := connect(t, config, client)
+		state, _, _ := connect(t, config, client)
 		return len(state.PeerCertificates) > 0 && state.PeerCertificates[0].SerialNumber.Cmp(big.NewInt(77)) == 0
 	})
 	w.put("crl", append(listPEM(oldRoot.revoke(nil)), listPEM(newRoot.revoke(nil, 30))...))
 	client2 := w.as(young)
 	client2.RootCAs.AddCert(newRoot.cert)
 	eventually(t, "the young client is revoked", func() bool {
-		server, _, _ := connect(t, config, client2)
+		_, server, _ := connect(t, config, client2)
 		return errors.Is(server, ErrRevoked)
 	})
 	close(stop)
@@ -285,7 +285,7 @@ func TestABrokenFileChangesNothingAndIsToldOnce(t *testing.T) {
 	w.put("key", server.keyPEM())
 	w.put("cert", server.certPEM())
 	w.look()
-	if _, _, state := connect(t, w.ServerConfig(), w.as(good)); state.PeerCertificates[0].SerialNumber.Int64() != 99 {
+	if state, _, _ := connect(t, w.ServerConfig(), w.as(good)); state.PeerCertificates[0].SerialNumber.Int64() != 99 {
 		t.Error("the certificate that came back is not shown")
 	}
 }
@@ -376,7 +376,7 @@ func TestAnExchangedLinkIsAChange(t *testing.T) {
 		w.options.CertFile, w.options.KeyFile, w.options.TrustedCAFile = mount+"/tls.crt", mount+"/tls.key", ""
 	})
 	serial := func() int64 {
-		_, _, state := connect(t, w.ServerConfig(), w.as(nil))
+		state, _, _ := connect(t, w.ServerConfig(), w.as(nil))
 		return state.PeerCertificates[0].SerialNumber.Int64()
 	}
 	if w.look(); serial() != 61 || !w.pair.settled {

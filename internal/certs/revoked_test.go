@@ -206,7 +206,7 @@ func TestACertificateOfItsOwnIsKeptUntilItExpires(t *testing.T) {
 	k := start()
 	client := &tls.Config{RootCAs: x509.NewCertPool()}
 	client.RootCAs.AddCert(k.pair.value.Leaf)
-	if server, mine, _ := connect(t, k.ServerConfig(), client); server != nil || mine != nil {
+	if _, server, mine := connect(t, k.ServerConfig(), client); server != nil || mine != nil {
 		t.Errorf("the server says %v, the client %v", server, mine)
 	}
 	if info, err := os.Stat(dir + "/key.pem"); err != nil || info.Mode().Perm() != 0o600 {
