@@ -15,9 +15,9 @@ import (
 const (
 	// runBytes is the memory for records that are sorted at once, in bytes; later the runs are read back into it.
 	// Less makes more runs, and shorter reads from each.
-	runBytes = 16 << 20
+	runBytes = 8 << 20
 	// runRows bounds a run of small records, in rows. What is noted of them takes 24 bytes each.
-	runRows = 128 << 10
+	runRows = 64 << 10
 	// directBytes is the size of a record from which on it is read from where it lies, in bytes: its transfer costs
 	// more than looking for it.
 	directBytes = 32 << 10

@@ -10,6 +10,9 @@
 // written and the syncs for nothing. Whoever cuts that log asks GetDurable
 // how far the surviving prefix reaches.
 //
+// Beside iterators there is ScanTables, for who can do with less than a
+// moment and wants everything, and Scratch, for what does not fit into memory.
+//
 // Goroutines. Close waits in one of its own, so that a disk that fails
 // meanwhile cannot hold it; Pebble flushes and compacts in the background. An Engine may be used from any goroutine, a Batch or an Iter
 // from one at a time.
@@ -22,5 +25,6 @@
 // log, and the next start replays it.
 //
 // Limits. Keys and values are bounded by the request limits above. Memory is
-// bounded by the named sizes in options.go.
+// bounded by the named sizes in options.go. A scratch file is made only where
+// it leaves scratchReserve on the disk.
 package storage
