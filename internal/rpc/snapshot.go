@@ -92,6 +92,7 @@ func (s *snapshotServer) watch(ctx context.Context, out *chunks, done <-chan err
 			}
 			timer.Reset(s.stall - waits)
 		case <-ctx.Done():
+			<-done // no send waits any more, and the storage must not be closed under a scan
 			return ctx.Err()
 		}
 	}
