@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/storage"
@@ -26,6 +27,9 @@ const (
 	runHeader = 8 + 4 + 4
 	// spillBytes is how much of a run is written in a go, in bytes.
 	spillBytes = 256 << 10
+	// spillPause is the least time from one such write to the next: 256 MiB a second. A disk that is given all at once
+	// makes the log wait for its syncs.
+	spillPause = time.Second / 1024
 	// garbageShare is how many times the size of what is wanted a scan may bring: tables keep what was removed until
 	// they are compacted. Where there is more, looking up what is wanted is not slower.
 	garbageShare = 3
@@ -92,7 +96,7 @@ func (s *sorter) gather(ctx context.Context, m *mvcc.Moment, want measure, most 
 			return nil
 		}
 		if len(s.arena)+runHeader+len(record) > cap(s.arena) || len(s.entries) == cap(s.entries) {
-			if err := s.spill(); err != nil {
+			if err := s.spill(ctx); err != nil {
 				return err
 			}
 		}
@@ -103,7 +107,7 @@ func (s *sorter) gather(ctx context.Context, m *mvcc.Moment, want measure, most 
 		return err
 	}
 	if s.file != nil {
-		return s.spill()
+		return s.spill(ctx)
 	}
 	s.sort()
 	return nil
@@ -131,7 +135,7 @@ func (s *sorter) sort() {
 var errCrowded = errors.New("most records that the storage holds were removed and are not yet compacted")
 
 // spill sorts what is in memory and writes it as a run.
-func (s *sorter) spill() (err error) {
+func (s *sorter) spill(ctx context.Context) (err error) {
 	if len(s.entries) == 0 {
 		return nil
 	}
@@ -148,13 +152,13 @@ func (s *sorter) spill() (err error) {
 	for _, e := range s.entries {
 		b := s.arena[e.from:e.to]
 		if len(s.out)+len(b) > cap(s.out) {
-			if err := s.flush(); err != nil {
+			if err := s.flush(ctx); err != nil {
 				return err
 			}
 		}
 		s.out = append(s.out, b...)
 	}
-	if err := s.flush(); err != nil {
+	if err := s.flush(ctx); err != nil {
 		return err
 	}
 	s.ends = append(s.ends, s.file.Size())
@@ -162,10 +166,20 @@ func (s *sorter) spill() (err error) {
 	return nil
 }
 
-func (s *sorter) flush() error {
-	err := s.file.Append(s.out)
+// flush writes a piece and rests.
+func (s *sorter) flush(ctx context.Context) error {
+	rest := time.NewTimer(spillPause)
+	defer rest.Stop()
+	if err := s.file.Append(s.out); err != nil {
+		return err
+	}
 	s.out = s.out[:0]
-	return err
+	select {
+	case <-rest.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 func (s *sorter) close() error {
