@@ -92,7 +92,10 @@ func (s *snapshotServer) watch(ctx context.Context, out *chunks, done <-chan err
 			}
 			timer.Reset(s.stall - waits)
 		case <-ctx.Done():
-			<-done // no send waits any more, and the storage must not be closed under a scan
+			// No send waits any more, and the storage must not be closed under a scan.
+			if err := <-done; err == nil {
+				return nil // it was sent after all
+			}
 			return ctx.Err()
 		}
 	}
