@@ -4,12 +4,13 @@
 // compaction costs what it removes and never stands in the way of a write. Cutter lets the raft log forget
 // what the state machine holds durably, and has the state written out early when the log grows too long.
 // Compactor compacts history by itself, at etcd's times. Quota refuses what would make the state too large,
-// raises the alarm NOSPACE and clears it when there is space again.
+// raises the alarm NOSPACE and clears it when there is space again. Checker compares stored records with the sums
+// that were noted when they were written, and raises the alarm CORRUPT.
 //
 // # Goroutines
 //
-// None of its own: the server starts Run of each. Sweeper and Cutter do not change replicated state; Compactor
-// and Quota change it as everybody does, by commands, which they sign as the member itself. The compactor
+// None of its own: the server starts Run of each. Sweeper and Cutter do not change replicated state; Compactor,
+// Quota and Checker change it as everybody does, by commands, which they sign as the member itself. The compactor
 // works on the leader alone; an alarm is raised and cleared by the member whose alarm it is. A crash in the
 // middle of any of them costs only the work to do it again.
 //

@@ -7,13 +7,14 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/keelson-db/keelson/internal/chores"
 	"github.com/keelson-db/keelson/internal/token"
 )
 
 // Modes of automatic compaction.
 const (
-	CompactionPeriodic = "periodic"
-	CompactionRevision = "revision"
+	CompactionPeriodic = chores.ByTime
+	CompactionRevision = chores.ByRevision
 )
 
 // Bounds that the settings of users and traces must keep.

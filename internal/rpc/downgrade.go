@@ -23,8 +23,9 @@ var errUnknownAction = status.Error(codes.Unknown, "etcdserver: unknown method")
 // and writes into snapshots are lowered, so that such an etcd takes them.
 type downgradeServer struct {
 	headers
-	access
+	machine *state.Machine
 	replica Proposer
+	targets proposing[*pb.DowngradeResponse]
 	release string // the storage version of this release
 }
 
@@ -48,11 +49,11 @@ func (s *downgradeServer) downgrade(ctx context.Context, r *pb.DowngradeRequest)
 		if r.Action == pb.DowngradeRequest_VALIDATE {
 			break
 		}
-		if err := s.set(ctx, target); err != nil {
+		if _, _, err := s.targets.propose(ctx, &command.Downgrade{Target: target}); err != nil {
 			return nil, err
 		}
 	case pb.DowngradeRequest_CANCEL:
-		if err := s.set(ctx, ""); err != nil {
+		if _, _, err := s.targets.propose(ctx, &command.Downgrade{}); err != nil {
 			return nil, err
 		}
 	default:
@@ -81,19 +82,6 @@ func (s *downgradeServer) target(ctx context.Context, text string) (string, erro
 		return "", rpctypes.ErrGRPCDowngradeInProcess
 	}
 	return strconv.FormatInt(major, 10) + "." + strconv.FormatInt(minor, 10) + ".0", nil
-}
-
-// set tells all members the target. The command is signed like any other.
-func (s *downgradeServer) set(ctx context.Context, target string) error {
-	op, err := s.sign(ctx, &command.Downgrade{Target: target})
-	if err != nil {
-		return err
-	}
-	var res state.Result
-	if res, err = s.replica.Propose(ctx, op); err != nil {
-		return err
-	}
-	return res.Err
 }
 
 // parseVersion reads a semantic version, of which the rest is not looked at.

@@ -24,7 +24,10 @@ type maintenanceServer struct {
 }
 
 func maintenanceMethods(d Deps) built {
-	down := &downgradeServer{headers: d.headers(), access: d.access(), replica: d.Replica, release: d.StorageVersion}
+	down := &downgradeServer{
+		headers: d.headers(), machine: d.Machine, replica: d.Replica, release: d.StorageVersion,
+		targets: newProposing[*pb.DowngradeResponse](d, "DowngradeInfoSet"),
+	}
 	m := &maintenanceServer{
 		headers: d.headers(), replica: d.Replica, machine: d.Machine, members: d.Machine.Members(),
 		version: d.Version, versions: down.versions,

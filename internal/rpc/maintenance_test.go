@@ -76,7 +76,7 @@ func TestASnapshotIsGivenUpWhenNobodyReadsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		machine := newMachine(t)
 		d := Deps{Machine: machine, Replica: &loneReplica{machine: machine, index: 1}, StorageVersion: "3.7.0"}
-		down := &downgradeServer{headers: d.headers(), access: d.access(), replica: d.Replica, release: d.StorageVersion}
+		down := &downgradeServer{machine: machine, release: d.StorageVersion}
 		s := &snapshotServer{machine: machine, versions: down.versions, took: metrics.New().Disk.BackendSnapshot,
 			log: slog.New(slog.DiscardHandler), stall: snapshotStall}
 		ctx, end := context.WithCancel(t.Context())

@@ -6,14 +6,13 @@ import (
 	"github.com/keelson-db/keelson/internal/storage"
 )
 
-// openDowngrade reads the release that the cluster was told to go back to.
-func (m *Machine) openDowngrade() error {
-	row, _, err := m.engine.Get(storage.MetaKey(nil, storage.MetaDowngrade), nil)
+// readDowngrade reads the release that the cluster was told to go back to.
+func readDowngrade(e storage.Reader) (target string, err error) {
+	row, _, err := e.Get(storage.MetaKey(nil, storage.MetaDowngrade), nil)
 	if err != nil {
-		return fmt.Errorf("read the downgrade's target: %w", err)
+		return "", fmt.Errorf("read the downgrade's target: %w", err)
 	}
-	m.setDowngrade(string(row))
-	return nil
+	return string(row), nil
 }
 
 func (m *Machine) setDowngrade(target string) { m.downgrade.Store(&target) }

@@ -101,9 +101,11 @@ func Open(e *storage.Engine, o mvcc.Options) (*Machine, error) {
 	if m.alarms, err = openAlarms(e); err != nil {
 		return nil, err
 	}
-	if err := m.openDowngrade(); err != nil {
+	target, err := readDowngrade(e)
+	if err != nil {
 		return nil, err
 	}
+	m.setDowngrade(target)
 	if m.kv, err = mvcc.Open(e, o); err != nil {
 		return nil, err
 	}
@@ -221,7 +223,7 @@ func (m *Machine) apply(op command.Op) (any, mvcc.Rev, error) {
 		return m.alarms.set(m.batch, op), m.writer.Rev(), nil
 	case *command.Downgrade:
 		m.applyDowngrade(op.Target)
-		return nil, m.writer.Rev(), nil
+		return &pb.DowngradeResponse{}, m.writer.Rev(), nil
 	}
 	r, err := m.applyAuth(op)
 	return r, m.writer.Rev(), err

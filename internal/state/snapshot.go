@@ -72,11 +72,9 @@ func (s *Snapshot) read() (err error) {
 		return err
 	}
 	s.Alarms = alarms.list()
-	target, _, err := s.engine.Get(storage.MetaKey(nil, storage.MetaDowngrade), nil)
-	if err != nil {
+	if s.Downgrade, err = readDowngrade(s.engine); err != nil {
 		return err
 	}
-	s.Downgrade = string(target)
 	s.KV, err = mvcc.At(s.engine)
 	return err
 }
