@@ -12,7 +12,7 @@
 // The package starts none. Append and Close belong to one goroutine, the appender.
 // The raft.Storage methods, Compact, SetSnapshot and Size may be called from any
 // goroutine meanwhile. Run, if the caller starts it, gets the next segment ready;
-// without it an append that needs one does that work itself.
+// without it an append that needs one does that work itself. Reset wants the log to itself.
 //
 // # Invariants
 //
