@@ -48,7 +48,7 @@ func (o *Options) DemandsCertificates() bool { return o.ClientCertAuth || o.Trus
 
 // Check says what is wrong with the options themselves, before any file is read.
 func (o *Options) Check() error {
-	if o.CertFile == "" || o.KeyFile == "" {
+	if (o.CertFile == "") != (o.KeyFile == "") {
 		return fmt.Errorf("KeyFile and CertFile must both be present[key: %v, cert: %v]", o.KeyFile, o.CertFile)
 	}
 	if (o.ClientKeyFile == "") != (o.ClientCertFile == "") {

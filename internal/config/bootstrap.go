@@ -1,22 +1,12 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 )
-
-// ErrManyMembers refuses a founding of several members.
-var ErrManyMembers = errors.New("--initial-cluster names more than one member, and clusters of several members " +
-	"are not built yet: name this member alone")
-
-// ErrJoinUnbuilt refuses to join a cluster.
-var ErrJoinUnbuilt = errors.New("--initial-cluster-state=existing asks to join a cluster, and clusters of several members " +
-	"are not built yet: use new, or start in the directory that holds the member's data")
 
 // CheckBootstrap checks what only a first start looks at. Call it when the data
 // directory is empty; where there is data, etcd ignores all of this too.
@@ -36,12 +26,6 @@ func (c *Config) CheckBootstrap() error {
 			}
 			seen[u] = true
 		}
-	}
-	if c.InitialClusterState == stateExisting {
-		return ErrJoinUnbuilt
-	}
-	if len(c.InitialCluster) > 1 {
-		return ErrManyMembers
 	}
 	return nil
 }
@@ -123,12 +107,7 @@ func (c *Config) advertiseOutbound(flagName, defaultURL string, listen, advertis
 }
 
 func realHost() host {
-	return host{readFile: readConfigFile, outboundIP: outboundIP, checkFile: checkFile}
-}
-
-func checkFile(path string) error {
-	_, err := os.Stat(path)
-	return err
+	return host{readFile: readConfigFile, outboundIP: outboundIP}
 }
 
 // outboundIP is the source address of the default route. "Connecting" a UDP

@@ -63,14 +63,14 @@ type Config struct {
 	ListenClientHTTPURLs []url.URL
 	// ListenMetricsURLs serve only metrics and health checks.
 	ListenMetricsURLs []url.URL
-	// ListenPeerURLs are checked but not opened while there are no peers.
+	// ListenPeerURLs serve other members.
 	ListenPeerURLs []url.URL
 	// AdvertiseClientURLs are this member's client URLs in the member list.
 	AdvertiseClientURLs []url.URL
 	// InitialAdvertisePeerURLs are this member's peer URLs at the founding.
 	InitialAdvertisePeerURLs []url.URL
 
-	// InitialCluster maps each founding member's name to its sorted peer URLs.
+	// InitialCluster maps the name of each member to its sorted peer URLs; empty when they are found in another way.
 	InitialCluster map[string][]string
 	// InitialClusterToken goes into the ids of a new cluster.
 	InitialClusterToken string
@@ -171,6 +171,9 @@ type Config struct {
 	// DistributedTracingSamplingRate is the number of traced requests per million.
 	DistributedTracingSamplingRate int64
 
+	// Cluster is what concerns this member's life among others.
+	Cluster
+
 	// FeatureGates holds the effective value of every gate that etcd knows.
 	FeatureGates map[string]bool
 
@@ -196,6 +199,10 @@ var ErrAdvertiseClientURLsUnset = errors.New("--advertise-client-urls is require
 // ErrConflictingBootstrap refuses two ways of finding the first members.
 var ErrConflictingBootstrap = errors.New("multiple discovery or bootstrap flags are set. " +
 	`Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv"`)
+
+// ErrConflictingJoin refuses a second way of finding the cluster beside --join.
+var ErrConflictingJoin = errors.New("--join finds the members by itself: " +
+	"leave out --initial-cluster, --initial-cluster-state=existing and the discovery flags, or leave out --join")
 
 // UsageError is a command line that the flag grammar cannot read.
 type UsageError struct{ Err error }
@@ -230,8 +237,6 @@ type host struct {
 	readFile func(path string) ([]byte, error)
 	// outboundIP is the address of the default route.
 	outboundIP func() (string, error)
-	// checkFile says why a file cannot be used.
-	checkFile func(path string) error
 }
 
 func parse(args, environ []string, binaryName string, machine host) (*Config, error) {
@@ -250,15 +255,12 @@ func parse(args, environ []string, binaryName string, machine host) (*Config, er
 	if err := refuseUnbuilt(in.settings); err != nil {
 		return nil, err
 	}
-	if err := checkPeerFiles(in.settings, machine); err != nil {
-		return nil, err
-	}
 	clusterText = c.adjustDefaults(clusterText, machine)
 	if c.InitialCluster, err = parseInitialCluster(clusterText); err != nil {
 		return nil, err
 	}
 	c.warnOfNoEffect(in.settings)
-	c.warnOfUnwise()
+	c.warnOfUnwise(in.settings)
 	return c, nil
 }
 
@@ -319,6 +321,7 @@ func (in *input) build(binaryName string) (*Config, error) {
 	if c.DataDir == "" {
 		c.DataDir = c.Name + dataDirSuffix(binaryName)
 	}
+	c.readCluster(all)
 	c.fillZeroes()
 	return c, c.readGates(all)
 }

@@ -28,7 +28,7 @@ func featureGates() []featureGate {
 		{"TxnModeWriteWithSharedBuffer", false, true, "there is no such buffer"},
 		{"LeaseCheckpoint", true, false, "what remains of a lease after a restart does not depend on it"},
 		{"LeaseCheckpointPersist", true, false, "what remains of a lease after a restart does not depend on it"},
-		{"SetMemberLocalAddr", true, false, noPeers},
+		{"SetMemberLocalAddr", true, false, ""},
 		{"FastLeaseKeepAlive", false, true, "keepalives never wait for the log"},
 		{"PriorityRequest", true, false, "requests have no priorities"},
 	}

@@ -15,7 +15,7 @@ var ErrMissingClientTLSInfoForMetricsURL = errors.New("client TLS key/cert (--ce
 // Secure reports whether a URL asks for TLS.
 func Secure(u *url.URL) bool { return u.Scheme == "https" || u.Scheme == "unixs" }
 
-// readTLS fills what TLS for clients is made of.
+// readTLS fills what TLS for clients and for other members is made of.
 func (c *Config) readTLS(all settings) (err error) {
 	c.ClientTLS = certs.Options{
 		CertFile: all.text("cert-file"), KeyFile: all.text("key-file"),
@@ -48,6 +48,7 @@ func (c *Config) readTLS(all settings) (err error) {
 	if len(insecure) > 0 {
 		c.warnf("--cipher-suites has %v, which are known to be weak.", insecure)
 	}
+	c.readPeerTLS(all)
 	return nil
 }
 
@@ -141,24 +142,6 @@ func (c *Config) checkTLSUse(secure bool) error {
 			"no client is asked for a certificate; --client-cert-auth and --trusted-ca-file ask for one.")
 	case o.ClientCertAuth && o.TrustedCAFile == "":
 		c.warnf("--client-cert-auth without --trusted-ca-file takes certificates of every authority that this machine trusts.")
-	}
-	return nil
-}
-
-// peerFiles are the flags that name files of TLS between members.
-func peerFiles() []string {
-	return []string{"peer-cert-file", "peer-key-file", "peer-trusted-ca-file", "peer-client-cert-file", "peer-client-key-file", "peer-crl-file"}
-}
-
-// checkPeerFiles demands that the files for TLS between members are there, although one member does not use
-// them: a wrong path should not wait for the day on which there are two.
-func checkPeerFiles(all settings, machine host) error {
-	for _, name := range peerFiles() {
-		if path := all.text(name); path != "" {
-			if err := machine.checkFile(path); err != nil {
-				return fmt.Errorf("--%s: %w", name, err)
-			}
-		}
 	}
 	return nil
 }

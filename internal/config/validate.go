@@ -8,19 +8,22 @@ import (
 	"github.com/keelson-db/keelson/internal/token"
 )
 
-// discovers reports whether the members are to be found by discovery.
-func (in *input) discovers() bool {
-	return in.settings.text("discovery-endpoints") != "" ||
-		in.settings.text("discovery-srv") != "" || in.settings.text("discovery-srv-name") != ""
-}
-
-// initialCluster is the text of --initial-cluster; its default makes way when
-// members are to be found by discovery.
+// initialCluster is the text of --initial-cluster; its default makes way when the members are to be found in another
+// way. etcd takes the default written out in a file for the default too, and lets the suffix of the SRV services
+// alone move it only where it is a flag.
 func (in *input) initialCluster() string {
-	if in.discovers() && !in.settings.given("initial-cluster") {
+	all := in.settings
+	cluster, byDefault := all.text("initial-cluster"), !all.given("initial-cluster")
+	found := all.given("discovery-endpoints") || all.text("discovery-srv") != "" || all.text("join") != ""
+	if in.file != "" {
+		byDefault = cluster == defaultCluster
+	} else {
+		found = found || all.text("discovery-srv-name") != ""
+	}
+	if found && byDefault {
 		return ""
 	}
-	return in.settings.text("initial-cluster")
+	return cluster
 }
 
 // validate makes etcd's checks in etcd's order and words, so that the first
@@ -62,7 +65,13 @@ func (c *Config) validate(in *input, clusterText string) error {
 	if c.MetricsLevel != "basic" && c.MetricsLevel != "extensive" {
 		return fmt.Errorf("unknown metrics level %q: use basic or extensive", c.MetricsLevel)
 	}
+	if err := c.validateCluster(all); err != nil {
+		return err
+	}
 	if err := c.readTLS(all); err != nil {
+		return err
+	}
+	if err := c.validatePeerTLS(); err != nil {
 		return err
 	}
 	if err := c.validateTLS(); err != nil {
@@ -123,16 +132,26 @@ func (c *Config) validateURLs() error {
 
 func (c *Config) validateBootstrap(all settings, clusterText string) error {
 	ways := 0
-	for _, way := range []string{clusterText, all.text("discovery-srv"), all.text("discovery-endpoints")} {
-		if way != "" {
+	for _, taken := range []bool{clusterText != "", all.text("discovery-srv") != "", all.given("discovery-endpoints")} {
+		if taken {
 			ways++
 		}
 	}
 	if ways > 1 {
 		return ErrConflictingBootstrap
 	}
-	if (all.text("discovery-token") != "") != (all.text("discovery-endpoints") != "") {
+	if all.text("join") != "" && (ways > 0 || c.InitialClusterState == stateExisting) {
+		return ErrConflictingJoin
+	}
+	if (all.text("discovery-token") != "") != all.given("discovery-endpoints") {
 		return errors.New("both --discovery-token and --discovery-endpoints must be set")
+	}
+	if all.given("discovery-endpoints") {
+		for _, endpoint := range strings.Split(all.text("discovery-endpoints"), ",") {
+			if strings.TrimSpace(endpoint) == "" {
+				return errors.New("--discovery-endpoints must not contain empty endpoints")
+			}
+		}
 	}
 	return nil
 }
@@ -188,14 +207,11 @@ func (c *Config) warnOfNoEffect(all settings) {
 			}
 		}
 	}
-	if all["listen-peer-urls"].changed() {
-		c.warnf("--listen-peer-urls are checked but not opened: %s.", noPeers)
-	}
 }
 
 // warnOfUnwise adds a sentence for what works and is still not advised, and
 // for what was moved into its bounds.
-func (c *Config) warnOfUnwise() {
+func (c *Config) warnOfUnwise(all settings) {
 	if c.QuotaBackendBytes > suggestedQuotaBytes {
 		c.warnf("--quota-backend-bytes=%d is above the suggested maximum of %d bytes.", c.QuotaBackendBytes, int64(suggestedQuotaBytes))
 	}
@@ -205,6 +221,11 @@ func (c *Config) warnOfUnwise() {
 	if c.WatchProgressNotifyInterval < minProgressInterval {
 		c.WatchProgressNotifyInterval = minProgressInterval
 		c.warnf("--watch-progress-notify-interval was raised to its minimum of %v.", minProgressInterval)
+	}
+	for _, name := range []string{"raft-read-timeout", "raft-write-timeout"} {
+		if all.period(name) < minPeerTimeout {
+			c.warnf("--%s was raised to its minimum of %v.", name, minPeerTimeout)
+		}
 	}
 	for _, option := range token.UnknownOptions(c.AuthToken) {
 		c.warnf("--auth-token: the option %q is not known and was ignored.", option)
