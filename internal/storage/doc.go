@@ -10,6 +10,10 @@
 // written and the syncs for nothing. Whoever cuts that log asks GetDurable
 // how far the surviving prefix reaches.
 //
+// A copy of another member's state is built in a directory beside the engine's:
+// a Loader fills it, and Promote and Adopt put it in the engine's place, each
+// so that a crash leaves the one or the other.
+//
 // Beside iterators there is ScanTables, for who can do with less than a
 // moment and wants everything, and Scratch, for what does not fit into memory.
 //
@@ -26,5 +30,6 @@
 //
 // Limits. Keys and values are bounded by the request limits above. Memory is
 // bounded by the named sizes in options.go. A scratch file is made only where
-// it leaves scratchReserve on the disk.
+// it leaves scratchReserve on the disk. A Loader holds one block and its
+// table's index in memory.
 package storage

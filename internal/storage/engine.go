@@ -24,6 +24,8 @@ type Engine struct {
 	dir  string
 	// readers are the options for reading tables past the library's own cache.
 	readers sstable.ReaderOptions
+	// writers are those of the tables that a Loader makes.
+	writers sstable.WriterOptions
 
 	scratches atomic.Int64 // scratch files that were ever created
 	scratched atomic.Int64 // bytes that those that are open may have
@@ -70,7 +72,7 @@ func Open(o Options) (*Engine, error) {
 	p := o.pebbleOptions(e)
 	p.Lock = lock
 	p.EnsureDefaults()
-	e.readers = p.MakeReaderOptions()
+	e.readers, e.writers = p.MakeReaderOptions(), loaderOptions(p)
 	db, err := openPebble(o.Dir, p, &e.failure)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open storage in %s: %w", o.Dir, err), lock.Close())

@@ -41,16 +41,9 @@ func (e *Engine) newScratch(need int64) (*Scratch, error) {
 	if e.ro {
 		return nil, errors.New("create scratch file: the storage is open for reading only")
 	}
-	// Where the system cannot tell the room, a write that fails tells it.
-	usage, err := e.fs.GetDiskUsage(e.dir)
-	if err != nil && !errors.Is(err, vfs.ErrUnsupported) {
-		return nil, fmt.Errorf("create scratch file: %w", err)
-	}
-	known := err == nil
-	promised := e.scratched.Add(need)
-	if wanted := uint64(promised) + scratchReserve; known && usage.AvailBytes < wanted {
+	if err := Room(e.fs, e.dir, e.scratched.Add(need)); err != nil {
 		e.scratched.Add(-need)
-		return nil, fmt.Errorf("create scratch file: %w: it has %d bytes and should have %d", ErrNoRoom, usage.AvailBytes, wanted)
+		return nil, fmt.Errorf("create scratch file: %w", err)
 	}
 	path := e.fs.PathJoin(e.dir, fmt.Sprintf("%s%d", scratchPrefix, e.scratches.Add(1)))
 	f, err := e.fs.Create(path, vfs.WriteCategoryUnspecified)
@@ -64,6 +57,22 @@ func (e *Engine) newScratch(need int64) (*Scratch, error) {
 	}
 	s.f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: scratchSync, NoSyncOnClose: true})
 	return s, nil
+}
+
+// Room says whether so many bytes fit on the disk that holds dir and leave it scratchReserve; if not, the error wraps
+// ErrNoRoom. Where the system cannot tell, a write that fails tells it.
+func Room(disk vfs.FS, dir string, need int64) error {
+	usage, err := disk.GetDiskUsage(dir)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask how much room the disk has: %w", err)
+	}
+	if wanted := uint64(need) + scratchReserve; usage.AvailBytes < wanted {
+		return fmt.Errorf("%w: it has %d bytes and should have %d", ErrNoRoom, usage.AvailBytes, wanted)
+	}
+	return nil
 }
 
 // Append writes b behind what is there.
