@@ -20,6 +20,11 @@
 // others do, a failing disk for one: it is returned beside the Result and the member must stop, because
 // going on would make it a different state.
 //
+// # Copies
+//
+// An Original is the state at one moment, whose rows another member makes a Copy of: all of them but the two that say
+// who a member is and which log feeds it. A Copy is a state like any other and goes on from there.
+//
 // # Goroutines
 //
 // None of its own. One goroutine, the one that applies the log, calls Begin, Apply and Commit; everything
