@@ -35,10 +35,16 @@ const (
 
 	RaiseAlarm   Kind = 20 // *pb.AlarmRequest, to activate or deactivate
 	SetDowngrade Kind = 21 // *Downgrade
+
+	AnnounceMember Kind = 22 // *MemberPublish that tells of a release too
+	UpdateMember   Kind = 23 // *MemberUpdate
+	SetLevel       Kind = 24 // *ClusterLevel
 )
 
 // signed is set in the kind of a command whose body begins with who asked for it.
 const signed Kind = 0x80
+
+func (k Kind) plain() Kind { return k &^ signed }
 
 // Op is what a command asks for: one of the types named beside the kinds.
 type Op any
@@ -101,11 +107,28 @@ type Remaining struct {
 }
 
 // MemberPublish tells the cluster a member's name and where its clients reach it.
-// Body: ID, then name and client URLs, each with its length, as uvarints; the URLs behind their count.
+// Body: ID, then name and client URLs, each with its length, as uvarints; the URLs behind their count. With a
+// level it is an AnnounceMember, whose body goes on: incarnation, level, version.
 type MemberPublish struct {
 	ID         uint64
 	Name       string
 	ClientURLs []string
+
+	Incarnation uint64 // names the member's data directory
+	Level       uint32 // the newest level that its release knows; 0 leaves all three out
+	Version     string // its release
+}
+
+// MemberUpdate gives a member other peer URLs. Body: ID, then the URLs behind their count.
+type MemberUpdate struct {
+	ID       uint64
+	PeerURLs []string
+}
+
+// ClusterLevel raises the level of the cluster: from then on commands of that level may be proposed, because
+// every member's release knows them. Body: the level.
+type ClusterLevel struct {
+	Level uint32
 }
 
 // ErrUnknownKind means that a log entry holds a command this release does not know: it was written by a
@@ -138,7 +161,14 @@ func kindOf(op Op) (Kind, error) {
 	case *LeaseCheckpoint:
 		return CheckpointLease, nil
 	case *MemberPublish:
+		if op.Level > 0 {
+			return AnnounceMember, nil
+		}
 		return PublishMember, nil
+	case *MemberUpdate:
+		return UpdateMember, nil
+	case *ClusterLevel:
+		return SetLevel, nil
 	case *pb.AlarmRequest:
 		return RaiseAlarm, nil
 	case *Downgrade:

@@ -3,6 +3,7 @@ package command
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -14,6 +15,8 @@ type Encoded struct {
 	ID   uint64
 	Kind Kind
 	Body []byte // aliases the entry
+	// Whole is the command as AppendEncoded wrote it, size first. It aliases the entry.
+	Whole []byte
 }
 
 // Split reads an entry's commands in order and yields them until yield returns false. It fails, having
@@ -32,9 +35,10 @@ func Split(entry []byte, yield func(Encoded) bool) error {
 		if n <= 0 || size < headBytes || size > uint64(len(rest)-n) {
 			return fmt.Errorf("%w: a size does not fit its entry", ErrMalformed)
 		}
-		word := rest[n : n+int(size)]
-		rest = rest[n+int(size):]
-		e := Encoded{ID: binary.BigEndian.Uint64(word), Kind: Kind(word[8]), Body: word[headBytes:]}
+		whole := rest[:n+int(size)]
+		word := whole[n:]
+		rest = rest[len(whole):]
+		e := Encoded{ID: binary.BigEndian.Uint64(word), Kind: Kind(word[8]), Body: word[headBytes:], Whole: whole}
 		if !yield(e) {
 			return nil
 		}
@@ -43,7 +47,7 @@ func Split(entry []byte, yield func(Encoded) bool) error {
 }
 
 // Plain is the command's kind, whether it is signed or not.
-func (e Encoded) Plain() Kind { return e.Kind &^ signed }
+func (e Encoded) Plain() Kind { return e.Kind.plain() }
 
 // Decode reads the command's body.
 func (e Encoded) Decode() (Op, error) {
@@ -65,8 +69,14 @@ func (e Encoded) Decode() (Op, error) {
 		return decodeLeaseRevoke(e.Body)
 	case CheckpointLease:
 		return decodeLeaseCheckpoint(e.Body)
-	case PublishMember:
-		return decodeMemberPublish(e.Body)
+	case PublishMember, AnnounceMember:
+		return decodeMemberPublish(e.Body, e.Kind == AnnounceMember)
+	case UpdateMember:
+		d := reader{b: e.Body}
+		return &MemberUpdate{ID: d.uvarint(), PeerURLs: d.texts()}, d.end()
+	case SetLevel:
+		d := reader{b: e.Body}
+		return &ClusterLevel{Level: d.uint32()}, d.end()
 	case RaiseAlarm:
 		return decodeMessage(e.Body, new(pb.AlarmRequest))
 	case SetDowngrade:
@@ -157,11 +167,14 @@ func decodeLeaseCheckpoint(body []byte) (Op, error) {
 	return c, d.end()
 }
 
-func decodeMemberPublish(body []byte) (Op, error) {
+func decodeMemberPublish(body []byte, announced bool) (Op, error) {
 	d := reader{b: body}
-	m := &MemberPublish{ID: d.uvarint(), Name: d.text()}
-	for n := d.count(1); n > 0; n-- {
-		m.ClientURLs = append(m.ClientURLs, d.text())
+	m := &MemberPublish{ID: d.uvarint(), Name: d.text(), ClientURLs: d.texts()}
+	if announced {
+		m.Incarnation, m.Level, m.Version = d.uvarint(), d.uint32(), d.text()
+		if m.Level == 0 {
+			d.fail()
+		}
 	}
 	return m, d.end()
 }
@@ -206,6 +219,22 @@ func (r *reader) count(width int) uint64 {
 		return 0
 	}
 	return n
+}
+
+func (r *reader) uint32() uint32 {
+	v := r.uvarint()
+	if v > math.MaxUint32 {
+		r.fail()
+		return 0
+	}
+	return uint32(v)
+}
+
+func (r *reader) texts() (list []string) {
+	for n := r.count(1); n > 0; n-- {
+		list = append(list, r.text())
+	}
+	return list
 }
 
 func (r *reader) text() string {

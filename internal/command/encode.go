@@ -77,6 +77,10 @@ func appendBody(b []byte, op Op) ([]byte, error) {
 		return op.append(b), nil
 	case *MemberPublish:
 		return op.append(b), nil
+	case *MemberUpdate:
+		return appendTexts(binary.AppendUvarint(b, op.ID), op.PeerURLs), nil
+	case *ClusterLevel:
+		return binary.AppendUvarint(b, uint64(op.Level)), nil
 	case proto.Message:
 		b, err := proto.MarshalOptions{}.MarshalAppend(b, op)
 		if err != nil {
@@ -139,9 +143,19 @@ func (c *LeaseCheckpoint) append(b []byte) []byte {
 func (m *MemberPublish) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, m.ID)
 	b = appendText(b, m.Name)
-	b = binary.AppendUvarint(b, uint64(len(m.ClientURLs)))
-	for _, u := range m.ClientURLs {
-		b = appendText(b, u)
+	b = appendTexts(b, m.ClientURLs)
+	if m.Level == 0 {
+		return b
+	}
+	b = binary.AppendUvarint(b, m.Incarnation)
+	b = binary.AppendUvarint(b, uint64(m.Level))
+	return appendText(b, m.Version)
+}
+
+func appendTexts(b []byte, list []string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for _, s := range list {
+		b = appendText(b, s)
 	}
 	return b
 }

@@ -29,8 +29,8 @@ func TestMembersOutliveARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Reset()
-	table.Publish(b, 9, "näme", []string{"http://c:2"})
-	table.Publish(b, 77, "stranger", nil)
+	table.Publish(b, Member{ID: 9, Name: "näme", ClientURLs: []string{"http://c:2"}, Incarnation: 1 << 63, Level: 300, Version: "v"})
+	table.Publish(b, Member{ID: 77, Name: "stranger"})
 	if err := e.Commit(b); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestMembersOutliveARestart(t *testing.T) {
 	}
 	want := []Member{
 		{ID: 4, Learner: true},
-		{ID: 9, Name: "näme", PeerURLs: []string{"http://a:1", "http://b:1"}, ClientURLs: []string{"http://c:2"}},
+		{ID: 9, Name: "näme", PeerURLs: []string{"http://a:1", "http://b:1"}, ClientURLs: []string{"http://c:2"}, Incarnation: 1 << 63, Level: 300, Version: "v"},
 	}
 	for _, got := range [][]Member{table.List(), again.List()} {
 		if !reflect.DeepEqual(got, want) {
@@ -89,7 +89,7 @@ func TestDamagedRowsAreRefused(t *testing.T) {
 			t.Errorf("%d of %d bytes are read as %+v", n, len(row), table.List())
 		}
 	}
-	for _, bad := range [][]byte{append(bytes.Clone(row), 0), append([]byte{2}, row[1:]...), append([]byte{1, 2}, row[2:]...)} {
+	for _, bad := range [][]byte{append(bytes.Clone(row), 0), append([]byte{3}, row[1:]...), append([]byte{1}, row[1:]...), append([]byte{2, 2}, row[2:]...), append([]byte{2, 3}, row[2:]...)} {
 		set(key, bad)
 		if table, err := Open(e); err == nil {
 			t.Errorf("%x is read as %+v", bad, table.List())
@@ -126,7 +126,7 @@ func TestWhatWasPublishedIsTheTables(t *testing.T) {
 	}
 	urls := []string{"http://one"}
 	b.Reset()
-	table.Publish(b, 9, "a", urls)
+	table.Publish(b, Member{ID: 9, Name: "a", ClientURLs: urls})
 	urls[0] = "http://two"
 	if m, ok := table.Get(9); !ok || m.ClientURLs[0] != "http://one" || m.Name != "a" {
 		t.Fatalf("the table has %+v", m)
@@ -139,13 +139,14 @@ func TestWhatWasPublishedIsTheTables(t *testing.T) {
 func FuzzRow(f *testing.F) {
 	f.Add([]byte{1, 0, 1, 'a', 0, 1, 2, 'x', 'y'})
 	f.Add([]byte{1, 1, 0, 0xff, 0xff, 3})
+	f.Add([]byte{2, 2})
 	f.Add(encodeRow(Member{Name: "n", PeerURLs: []string{"", "u"}, ClientURLs: []string{"v"}, Learner: true}))
 	f.Fuzz(func(t *testing.T, row []byte) {
-		m, ok := parseRow(1, row)
-		if !ok {
+		m, removed, ok := parseRow(1, row)
+		if !ok || removed {
 			return
 		}
-		again, ok := parseRow(1, encodeRow(m))
+		again, _, ok := parseRow(1, encodeRow(m))
 		if m.ID != 1 || !ok || !reflect.DeepEqual(again, m) {
 			t.Fatalf("%+v came back as %+v, %v", m, again, ok)
 		}

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
 
 	"go.etcd.io/raft/v3"
@@ -19,11 +20,13 @@ func (r *Replica) RunAppend() error {
 	for {
 		for _, m := range r.appends.take() {
 			hard := hardState(m, last)
+			r.work.begin(&r.work.append)
 			if err := r.append(m, hard, last); err != nil {
 				return err
 			}
+			r.work.end(&r.work.append)
 			last = hard
-			r.answers.put(answer{messages: m.GetResponses(), appended: len(m.GetEntries()) > 0})
+			r.answers.put(answer{messages: r.sendOutside(m.GetResponses()), appended: len(m.GetEntries()) > 0})
 		}
 		select {
 		case <-r.appends.ready:
@@ -31,6 +34,19 @@ func (r *Replica) RunAppend() error {
 			return nil
 		}
 	}
+}
+
+// sendOutside sends what is for other members, now that what it says is durable, and returns the rest, which is
+// for this member's raft.
+func (r *Replica) sendOutside(messages []*raftpb.Message) (own []*raftpb.Message) {
+	for _, m := range messages {
+		if m.GetTo() == r.id {
+			own = append(own, m)
+		} else {
+			r.send(m) // an answer that is lost is asked for again
+		}
+	}
+	return own
 }
 
 // hardState is the part of an append message that is not entries, or before when it did not change.
@@ -43,7 +59,7 @@ func hardState(m *raftpb.Message, before *raftpb.HardState) *raftpb.HardState {
 
 func (r *Replica) append(m *raftpb.Message, hard, last *raftpb.HardState) error {
 	if m.GetSnapshot() != nil {
-		return fmt.Errorf("append a snapshot: this release runs one member, which has nobody to get one from")
+		return errors.New("append a snapshot: members fetch copies of the state and get none through raft")
 	}
 	if !raft.MustSync(hard, last, len(m.GetEntries())) {
 		return nil // nothing, or a commit index alone: see the package comment

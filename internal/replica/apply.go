@@ -17,10 +17,13 @@ import (
 func (r *Replica) RunApply() error {
 	for {
 		for _, m := range r.applies.take() {
-			if err := r.apply(m.GetEntries()); err != nil {
+			r.work.begin(&r.work.apply)
+			changes, err := r.apply(m.GetEntries())
+			if err != nil {
 				return err
 			}
-			r.answers.put(answer{messages: m.GetResponses()})
+			r.work.end(&r.work.apply)
+			r.answers.put(answer{changes: changes, messages: m.GetResponses()})
 		}
 		select {
 		case <-r.applies.ready:
@@ -36,33 +39,43 @@ type settled struct {
 	result   state.Result
 }
 
-// apply carries out entries as one group and then answers those who proposed them.
-func (r *Replica) apply(entries []*raftpb.Entry) error {
+// group is what becomes of entries that are applied together.
+type group struct {
+	done    []settled
+	changes []*changed // of the membership
+	after   []func()   // tell those who proposed them
+}
+
+// apply carries out entries as one group and then answers those who proposed them. It returns what Run has to tell
+// raft about the membership.
+func (r *Replica) apply(entries []*raftpb.Entry) ([]*changed, error) {
 	if len(entries) == 0 {
-		return nil
+		return nil, nil
 	}
 	begun := time.Now()
 	r.machine.Begin()
-	var done []settled
-	var err error
+	var g group
 	for _, e := range entries {
-		if done, err = r.applyEntry(e, done); err != nil {
-			return fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		if err := r.applyEntry(e, &g); err != nil {
+			return nil, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
 		}
 	}
 	last := entries[len(entries)-1]
 	start := time.Now()
 	if err := r.machine.Commit(state.Position{Index: last.GetIndex(), Term: last.GetTerm()}); err != nil {
-		return fmt.Errorf("apply entry %d: %w", last.GetIndex(), err)
+		return nil, fmt.Errorf("apply entry %d: %w", last.GetIndex(), err)
 	}
 	ended := time.Now()
 	r.opts.Metrics.Disk.BackendCommit.Observe(ended.Sub(start).Seconds())
-	for _, s := range done {
+	for _, s := range g.done {
 		s.result.Took = s.proposal.took(begun, ended)
 		s.proposal.done <- outcome{result: s.result}
 	}
+	for _, tell := range g.after {
+		tell()
+	}
 	r.count(r.machine.TakeCounts())
-	return nil
+	return g.changes, nil
 }
 
 func (r *Replica) count(c state.Counts) {
@@ -76,13 +89,22 @@ func (r *Replica) count(c state.Counts) {
 	r.opts.Metrics.Lease.Revoked.Add(float64(c.LeasesRevoked))
 }
 
-func (r *Replica) applyEntry(e *raftpb.Entry, done []settled) ([]settled, error) {
-	if e.GetType() != raftpb.EntryNormal {
-		return done, fmt.Errorf("%s: this release does not change the membership: the log was written by a newer one; start that one instead", e.GetType())
+func (r *Replica) applyEntry(e *raftpb.Entry, g *group) error {
+	switch e.GetType() {
+	case raftpb.EntryNormal:
+	case raftpb.EntryConfChange:
+		c, tell, err := r.applyChange(e)
+		if err != nil {
+			return err
+		}
+		g.changes, g.after = append(g.changes, c), append(g.after, tell)
+		return nil
+	default:
+		return fmt.Errorf("%s: this release does not change several members at once: the log was written by a newer one; start that one instead", e.GetType())
 	}
 	var failed error
 	err := command.Split(e.GetData(), func(word command.Encoded) bool {
-		one := r.proposals.take(word.ID)
+		one := r.proposals.settle(word)
 		var op command.Op
 		if one != nil {
 			op = one.op
@@ -94,14 +116,14 @@ func (r *Replica) applyEntry(e *raftpb.Entry, done []settled) ([]settled, error)
 			return false
 		}
 		if one != nil {
-			done = append(done, settled{one, result})
+			g.done = append(g.done, settled{one, result})
 		}
 		return true
 	})
 	if err == nil {
 		err = failed
 	}
-	return done, err
+	return err
 }
 
 func (r *Replica) applyOne(kind command.Kind, op command.Op) (state.Result, error) {
@@ -118,7 +140,7 @@ func (r *Replica) applyOne(kind command.Kind, op command.Op) (state.Result, erro
 
 // applyTimings are the histograms of apply times, by kind of command.
 type applyTimings struct {
-	byKind [command.SetDowngrade + 1]metrics.Outcomes
+	byKind [command.SetLevel + 1]metrics.Outcomes
 }
 
 func newApplyTimings(m *metrics.Set) (t applyTimings) {
@@ -132,6 +154,7 @@ func newApplyTimings(m *metrics.Set) (t applyTimings) {
 		command.AddRole: "AuthRoleAdd", command.DeleteRole: "AuthRoleDelete",
 		command.GrantPermission: "AuthRoleGrantPermission", command.RevokePermission: "AuthRoleRevokePermission",
 		command.RaiseAlarm: "Alarm", command.SetDowngrade: "DowngradeInfoSet",
+		command.AnnounceMember: "ClusterMemberAttrSet", command.UpdateMember: "ClusterMemberUpdate", command.SetLevel: "ClusterVersionSet",
 	} {
 		t.byKind[kind] = m.Server.ApplyOutcomes(name)
 	}

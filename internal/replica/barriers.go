@@ -17,6 +17,7 @@ type barrier struct {
 type round struct {
 	waiting []*barrier
 	index   uint64    // the commit index that the quorum confirmed; 0 until then
+	began   time.Time // when it was first sent
 	asked   time.Time // when it was last sent
 }
 
@@ -29,11 +30,11 @@ type barriers struct {
 	closed  bool
 
 	rounds map[uint64]*round
-	nextID uint64
+	nextID uint64 // begins at a random number, so that an answer to an earlier run is not taken for one
 }
 
-func newBarriers() *barriers {
-	return &barriers{ready: make(chan struct{}, 1), rounds: make(map[uint64]*round)}
+func newBarriers(seed uint64) *barriers {
+	return &barriers{ready: make(chan struct{}, 1), rounds: make(map[uint64]*round), nextID: seed}
 }
 
 // readRetry is when a question to the quorum that got no answer is sent again.
@@ -71,11 +72,11 @@ func (b *barriers) close() []*barrier {
 
 // Barrier returns when this member's state holds everything that was acknowledged before the call.
 //
-// The only voter of a cluster needs nobody's word for it: what it acknowledged it has applied before, so
+// The only member of a cluster needs nobody's word for it: what it acknowledged it has applied before, so
 // once it leads and has applied an entry of its term there is nothing to wait for. Otherwise the question
 // is put to the quorum, once for everybody who waits.
 func (r *Replica) Barrier(ctx context.Context) error {
-	if r.knowsAlone() {
+	if r.knowsAlone() || r.knowsByLease() {
 		return nil
 	}
 	one := &barrier{since: time.Now(), done: make(chan error, 1)}
@@ -91,42 +92,68 @@ func (r *Replica) Barrier(ctx context.Context) error {
 	}
 }
 
-// knowsAlone reports whether this member is the only voter and its state holds everything acknowledged.
-// Entries that earlier terms acknowledged may not be applied before one of its own term is.
+// knowsAlone reports whether there is no other member and this one's state holds everything acknowledged. Entries
+// that earlier terms acknowledged may not be applied before one of its own term is. A learner alone is enough to
+// make it false: its clients hear of a write when it has applied it, perhaps before the leader has.
+//
+// Both the state and raft must know of nobody else: the state hears first of who comes, and raft last of who goes.
 func (r *Replica) knowsAlone() bool {
 	s := r.status.Load()
-	return s.Voters == 1 && s.Leader == s.ID && r.machine.Applied().Term == s.Term
+	if !s.Alone || s.Leader != s.ID || r.machine.Applied().Term != s.Term {
+		return false
+	}
+	conf := r.machine.ConfState()
+	return len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == r.id && len(conf.GetLearners()) == 0
 }
 
 // askQuorum starts a round for those who wait.
 func (r *Replica) askQuorum() {
 	if all := r.barriers.take(); len(all) > 0 {
-		r.barriers.nextID++
-		rd := &round{waiting: all}
-		r.barriers.rounds[r.barriers.nextID] = rd
-		r.ask(r.barriers.nextID, rd)
+		r.startRound(all)
 	}
 }
 
-// ask sends a round's question. Raft drops it while no leader is known; it is then sent again by retryRounds.
+func (r *Replica) startRound(waiting []*barrier) {
+	r.barriers.nextID++
+	rd := &round{waiting: waiting, began: time.Now()}
+	r.barriers.rounds[r.barriers.nextID] = rd
+	r.ask(r.barriers.nextID, rd)
+}
+
+// renewLease asks the quorum in nobody's name, where a lease rests on its answers.
+func (r *Replica) renewLease() {
+	if s := r.status.Load(); r.opts.LeaseReads && s.Leader == s.ID && r.inCharge && !r.onlyVoter() {
+		r.startRound(nil)
+	}
+}
+
+// ask sends a round's question, named by this member and a number of its own. Raft drops it while no leader is
+// known; it is then sent again by retryRounds.
 //
-// An only voter is not asked: raft would answer at once with the commit index it knows, which after a
-// restart is older than what was acknowledged. Its rounds end when it knows by itself.
+// An only voter is not asked before it is in charge: raft would answer at once with the commit index it knows,
+// which after a restart is older than what was acknowledged.
 func (r *Replica) ask(id uint64, rd *round) {
 	rd.asked = time.Now()
-	if r.onlyVoter() {
+	if r.onlyVoter() && !r.inCharge {
 		return
 	}
-	r.node.ReadIndex(binary.BigEndian.AppendUint64(nil, id))
+	name := binary.BigEndian.AppendUint64(make([]byte, 0, roundName), r.id)
+	r.node.ReadIndex(binary.BigEndian.AppendUint64(name, id))
 }
 
+// roundName is the length of a round's name.
+const roundName = 16
+
 // confirmed notes the quorum's answer to a round.
-func (r *Replica) confirmed(context []byte, index uint64) {
-	if len(context) != 8 {
+func (r *Replica) confirmed(name []byte, index uint64) {
+	if len(name) != roundName || binary.BigEndian.Uint64(name) != r.id {
 		return
 	}
-	if rd, ok := r.barriers.rounds[binary.BigEndian.Uint64(context)]; ok {
+	if rd, ok := r.barriers.rounds[binary.BigEndian.Uint64(name[8:])]; ok {
 		rd.index = index
+		if s := r.status.Load(); s.Leader == s.ID {
+			r.lease.extend(r, rd.began)
+		}
 	}
 }
 

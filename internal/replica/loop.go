@@ -12,7 +12,8 @@ import (
 
 // answer is what RunAppend and RunApply have to tell Run when one message is done.
 type answer struct {
-	messages []*raftpb.Message // to be delivered, most of them to raft itself
+	changes  []*changed        // of the membership, before the messages
+	messages []*raftpb.Message // for raft
 	appended bool              // an append of entries ended
 }
 
@@ -35,17 +36,48 @@ func (r *Replica) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			r.node.Tick()
-			r.expire(time.Now())
+			if err := r.tick(time.Now()); err != nil {
+				return err
+			}
 		case <-r.answers.ready:
 			if err := r.deliver(); err != nil {
 				return err
 			}
+		case <-r.received.ready:
+			if err := r.receive(); err != nil {
+				return err
+			}
 		case <-r.proposals.ready:
+		case <-r.changes.ready:
 		case <-r.barriers.ready:
 			r.askQuorum()
+		case <-r.tasks.ready:
+			for _, task := range r.tasks.take() {
+				task()
+			}
+		case <-r.failover.campaign:
+			r.failover.due(r)
 		}
 	}
+}
+
+// tick is what happens once a heartbeat.
+func (r *Replica) tick(now time.Time) error {
+	r.ticks++
+	r.node.Tick()
+	r.expire(now)
+	r.publishProgress(now)
+	r.lag.retrySilent(r, now)
+	r.office.watch(r, now)
+	r.renewLease()
+	applied := r.machine.Applied()
+	if err := r.log.SetSnapshot(applied.Index, applied.Term, r.machine.ConfState()); err != nil {
+		return fmt.Errorf("note what can be copied: %w", err)
+	}
+	if !r.leaving.IsZero() && now.After(r.leaving) {
+		return ErrRemoved
+	}
+	return nil
 }
 
 // onlyVoter reports whether this member alone decides.
@@ -56,6 +88,9 @@ func (r *Replica) onlyVoter() bool {
 
 // advance proposes what has gathered and hands on everything that raft has ready.
 func (r *Replica) advance() error {
+	if err := r.proposeChange(); err != nil {
+		return err
+	}
 	if err := r.propose(); err != nil {
 		return err
 	}
@@ -65,43 +100,58 @@ func (r *Replica) advance() error {
 		for _, m := range rd.Messages {
 			switch m.GetTo() {
 			case raft.LocalAppendThread:
-				if len(m.GetEntries()) > 0 {
-					r.appending++
-				}
-				r.appends.put(m)
+				r.handAppend(m)
 			case raft.LocalApplyThread:
 				r.applies.put(m)
 			default:
-				return fmt.Errorf("send %s to member %x: this release runs one member and knows no others", m.GetType(), m.GetTo())
+				r.deliverOutside(m)
 			}
 		}
 	}
 	r.releaseRounds()
 	if s := r.status.Load(); (s.Leader == s.ID && r.machine.Applied().Term == s.Term) != r.inCharge {
-		r.inCharge = !r.inCharge
+		r.inCharge, r.charged = !r.inCharge, r.machine.Applied().Index
+		r.publishProgress(time.Now())
 		r.leader.fire()
 	}
 	return nil
 }
 
+// handAppend hands entries to RunAppend, and looks what a leader has put among them.
+func (r *Replica) handAppend(m *raftpb.Message) {
+	entries := m.GetEntries()
+	if n := len(entries); n > 0 {
+		r.appending++
+		r.proposed = entries[n-1].GetIndex()
+		for _, e := range entries {
+			if e.GetType() == raftpb.EntryConfChange {
+				r.changing = e.GetIndex()
+			}
+		}
+	}
+	r.appends.put(m)
+}
+
 // propose turns what has gathered into entries, unless an append is under way: what arrives meanwhile
-// becomes the next batch.
+// becomes the next batch. A leader whose own disk is the slowest does not make the others wait for it: once they
+// have committed what it proposed, it proposes more.
 func (r *Replica) propose() error {
-	if r.appending > 0 || r.status.Load().Leader == raft.None {
+	s := r.status.Load()
+	if s.Leader == raft.None || (r.appending > 0 && (s.Leader != s.ID || r.proposed > s.Commit)) {
 		return nil
 	}
 	for {
-		entry, taken := r.proposals.nextEntry()
-		if len(taken) == 0 {
-			if entry == nil {
+		b := r.proposals.next()
+		if len(b.own) == 0 && b.forwarded == 0 {
+			if b.entry == nil {
 				return nil
 			}
 			continue // everybody in it had gone
 		}
-		err := r.node.Propose(entry)
+		err := r.node.Propose(b.entry)
 		if errors.Is(err, raft.ErrProposalDropped) {
 			// No leader, or too much waits for the quorum: they keep their place until it has passed.
-			r.proposals.putBack(taken)
+			r.proposals.putBack(b)
 			return nil
 		}
 		if err != nil {
@@ -116,12 +166,12 @@ func (r *Replica) deliver() error {
 		if a.appended {
 			r.appending--
 		}
+		for _, c := range a.changes {
+			r.takeChange(c)
+		}
 		for _, m := range a.messages {
-			if m.GetTo() != r.id {
-				return fmt.Errorf("send %s to member %x: this release runs one member and knows no others", m.GetType(), m.GetTo())
-			}
-			if err := r.node.Step(m); err != nil {
-				return fmt.Errorf("step raft: %w", err)
+			if err := r.stepOwn(m); err != nil {
+				return err
 			}
 		}
 	}
@@ -139,6 +189,8 @@ func (r *Replica) note(rd raft.Ready) {
 	before := r.status.Load().Leader
 	r.publishStatus()
 	if after := r.status.Load().Leader; after != before {
+		r.lease.end()
+		r.changing = 0
 		if after != raft.None {
 			r.leaderSince = time.Now()
 			r.opts.Metrics.Server.LeaderChanges.Inc()
@@ -154,7 +206,7 @@ func (r *Replica) publishStatus() {
 	b := r.node.BasicStatus()
 	r.status.Store(&Status{
 		ID: r.id, Leader: b.Lead, Term: b.HardState.GetTerm(), Commit: b.HardState.GetCommit(),
-		Role: b.RaftState.String(), Voters: len(r.machine.ConfState().GetVoters()),
+		Role: b.RaftState.String(), Alone: r.alone,
 	})
 }
 
@@ -183,5 +235,6 @@ func (r *Replica) stop() {
 	for _, one := range r.proposals.close() {
 		one.done <- outcome{err: ErrStopped}
 	}
+	r.changes.close()
 	r.stopBarriers()
 }

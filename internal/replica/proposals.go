@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,8 @@ const (
 	MaxPendingProposals = 50_000
 	// MaxPendingBytes bounds the encoded proposals that wait for their result, in bytes.
 	MaxPendingBytes = 128 << 20
+	// MaxForwardedBytes bounds the commands of other members that wait to become entries, in bytes.
+	MaxForwardedBytes = 128 << 20
 	// RequestTimeout is how long a request waits, with two election timeouts added.
 	RequestTimeout = 5 * time.Second
 )
@@ -27,7 +30,7 @@ type outcome struct {
 type proposal struct {
 	id      uint64
 	op      command.Op // as the caller gave it: applying need not decode it again
-	encoded []byte
+	encoded []byte     // size in front, as the entry holds it
 	since   time.Time
 	taken   time.Time    // when it became part of an entry
 	done    chan outcome // holds one, so that whoever answers never waits
@@ -43,12 +46,15 @@ func (p *proposal) took(begun, ended time.Time) state.Took {
 type proposals struct {
 	ready chan struct{} // holds a token while the queue may hold something
 
-	mu      sync.Mutex
-	queue   []*proposal
-	waiting map[uint64]*proposal
-	bytes   int64
-	nextID  uint64
-	closed  bool
+	mu    sync.Mutex
+	queue []*proposal
+	// forwarded are the commands that other members have passed on, as their entries hold them.
+	forwarded      [][]byte
+	forwardedBytes int
+	waiting        map[uint64]*proposal
+	bytes          int64
+	nextID         uint64
+	closed         bool
 
 	count atomic.Int64 // of waiting, for those who only want to know
 }
@@ -96,47 +102,113 @@ func (p *proposals) wake() {
 	}
 }
 
-// nextEntry takes what is queued, as much as fits one entry, and returns the entry's bytes; nil when
-// nothing is queued. Commands whose callers have gone are left out.
-func (p *proposals) nextEntry() (entry []byte, taken []*proposal) {
+// forward queues the commands of another member, an entry's data. It returns false when there is no room.
+func (p *proposals) forward(entry []byte) bool {
+	p.mu.Lock()
+	if p.closed || (len(p.forwarded) > 0 && p.forwardedBytes+len(entry) > MaxForwardedBytes) {
+		p.mu.Unlock()
+		return false
+	}
+	p.forwarded = append(p.forwarded, entry)
+	p.forwardedBytes += len(entry)
+	p.mu.Unlock()
+	p.wake()
+	return true
+}
+
+// batch is what becomes one entry.
+type batch struct {
+	entry     []byte // nil when nothing is queued
+	own       []*proposal
+	forwarded int // bytes of the entry, in front, that came from other members
+}
+
+// next takes what is queued, as much as fits one entry. Commands whose callers have gone are left out.
+func (p *proposals) next() (b batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	size, n := 1, 0
+	b.forwarded = p.nextForwarded(&b)
+	size, n := max(1, len(b.entry)), 0
 	for n < len(p.queue) && (size == 1 || size+len(p.queue[n].encoded) <= command.MaxEntryBytes) {
 		size += len(p.queue[n].encoded)
 		n++
 	}
 	if n == 0 {
-		return nil, nil
+		return b
 	}
-	entry = append(make([]byte, 0, size), command.FormatV1)
+	if b.entry == nil {
+		b.entry = append(make([]byte, 0, size), command.FormatV1)
+	}
 	now := time.Now()
 	for _, one := range p.queue[:n] {
 		if _, ok := p.waiting[one.id]; ok {
-			entry = append(entry, one.encoded...)
+			b.entry = append(b.entry, one.encoded...)
 			one.taken = now
-			taken = append(taken, one)
+			b.own = append(b.own, one)
 		}
 	}
 	// What has left is forgotten at once: requests are large and a burst's array lives long.
 	left := copy(p.queue, p.queue[n:])
 	clear(p.queue[left:])
 	p.queue = p.queue[:left]
-	return entry, taken
+	return b
+}
+
+// nextForwarded begins an entry with what other members have passed on. One that came alone is taken as it is.
+// The caller holds the mutex.
+func (p *proposals) nextForwarded(b *batch) int {
+	size, n := 1, 0
+	for n < len(p.forwarded) && (n == 0 || size+len(p.forwarded[n])-1 <= command.MaxEntryBytes) {
+		size += len(p.forwarded[n]) - 1
+		p.forwardedBytes -= len(p.forwarded[n])
+		n++
+	}
+	switch n {
+	case 0:
+		return 0
+	case 1:
+		b.entry = p.forwarded[0][:len(p.forwarded[0]):len(p.forwarded[0])]
+	default:
+		b.entry = append(make([]byte, 0, size), command.FormatV1)
+		for _, one := range p.forwarded[:n] {
+			b.entry = append(b.entry, one[1:]...)
+		}
+	}
+	left := copy(p.forwarded, p.forwarded[n:])
+	clear(p.forwarded[left:])
+	p.forwarded = p.forwarded[:left]
+	return len(b.entry)
 }
 
 // putBack queues again, in front, what raft would not take.
-func (p *proposals) putBack(taken []*proposal) {
+func (p *proposals) putBack(b batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue = append(append(make([]*proposal, 0, len(taken)+len(p.queue)), taken...), p.queue...)
+	p.queue = append(append(make([]*proposal, 0, len(b.own)+len(p.queue)), b.own...), p.queue...)
+	if b.forwarded > 0 {
+		p.forwarded = append([][]byte{b.entry[:b.forwarded]}, p.forwarded...)
+		p.forwardedBytes += b.forwarded
+	}
 }
 
-// take ends the wait for a proposal and returns it, nil when nobody here waits for it.
-func (p *proposals) take(id uint64) *proposal {
+// settle ends the wait for the proposal that an entry's command came from and returns it, nil when nobody here
+// waits for it. That a name is taken twice, by two members or two runs of one, is next to impossible; that it then
+// is the same command is made sure of, because what is applied must be what the log holds.
+func (p *proposals) settle(word command.Encoded) *proposal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.drop(id)
+	one, ok := p.waiting[word.ID]
+	if !ok || !bytes.Equal(one.encoded, word.Whole) {
+		return nil
+	}
+	return p.drop(word.ID)
+}
+
+// forget ends the wait for a proposal whose caller has gone.
+func (p *proposals) forget(id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(id)
 }
 
 func (p *proposals) drop(id uint64) *proposal {
@@ -168,7 +240,7 @@ func (p *proposals) close() (rest []*proposal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	p.queue = nil
+	p.queue, p.forwarded = nil, nil
 	for id := range p.waiting {
 		rest = append(rest, p.drop(id))
 	}

@@ -21,6 +21,7 @@ import (
 const (
 	maxMessageBytes     = 1 << 20  // of entries in one message to another member
 	maxInflightMessages = 512      // messages to a member that it has not answered
+	maxInflightBytes    = 64 << 20 // of entries in those messages
 	maxUncommittedBytes = 64 << 20 // of entries that wait for a quorum
 	maxApplyBytes       = 8 << 20  // of entries handed to the state machine at once
 )
@@ -35,9 +36,17 @@ type Options struct {
 	MaxRequestBytes int
 	// WarnApply is the time to apply one command from which on it is logged as slow.
 	WarnApply time.Duration
-	Seed      uint64 // random; names this run's proposals
-	Metrics   *metrics.Set
-	Logger    *slog.Logger
+	Seed      uint64 // random; names this run and its proposals
+	// Priority is how much this member is wanted as the leader: the leader hands over to a voter that is
+	// wanted more than itself and as up to date. Most clusters leave it at 0 everywhere.
+	Priority int
+	// LeaseReads lets a leader answer barriers by its lease, without asking the quorum; see lease.go for what
+	// that rests on. It counts only where all voters have it.
+	LeaseReads bool
+	// TickAdvance shortens the first wait for a leader, once a quorum is connected.
+	TickAdvance bool
+	Metrics     *metrics.Set
+	Logger      *slog.Logger
 }
 
 // Replica is this member's part in the order of commands.
@@ -50,20 +59,39 @@ type Replica struct {
 	logger  *slog.Logger
 
 	proposals *proposals
+	changes   *changes
 	barriers  *barriers
+
+	outboxes *outboxes
+	memories *memories
+	received *mailbox[*raftpb.Message] // from other members to Run
+	tasks    *mailbox[func()]          // what others want done by Run, which owns the RawNode
 
 	appends *mailbox[*raftpb.Message] // from Run to RunAppend
 	applies *mailbox[*raftpb.Message] // from Run to RunApply
 	answers *mailbox[answer]          // from both back to Run
 
-	status  atomic.Pointer[Status]
-	leader  *leaderSignal
-	stopped chan struct{} // closed when Run returns
+	status   atomic.Pointer[Status]
+	progress atomic.Pointer[map[uint64]Progress] // of the others, while this member leads
+	leader   *leaderSignal
+	lag      *lag
+	lease    readLease
+	work     work
+	begun    time.Time     // when this replica was built
+	stopped  chan struct{} // closed when Run returns
 
 	// Owned by Run.
 	appending   int       // appends of entries that are under way
 	leaderSince time.Time // when the present leader was first seen
 	inCharge    bool      // this member leads and has applied an entry of its term
+	charged     uint64    // what was applied when inCharge last changed
+	proposed    uint64    // index of the last entry that this member put into its log as the leader
+	changing    uint64    // index of the last change of the membership that it put there
+	ticks       int       // since the start
+	alone       bool      // raft knows no other member
+	failover    failover
+	office      office
+	leaving     time.Time // when this member ends because it was removed; zero while it belongs
 
 	applyTimings applyTimings // owned by RunApply
 }
@@ -76,8 +104,8 @@ type Status struct {
 	Commit  uint64
 	Applied uint64
 	Role    string // as raft names it: StateLeader, StateFollower ...
-	Voters  int
-	Pending int // proposals waiting for their result
+	Pending int    // proposals waiting for their result
+	Alone   bool   // raft knows no other member, neither voter nor learner
 }
 
 // New builds a replica on an open log and the state that belongs to it.
@@ -89,13 +117,21 @@ func New(o Options) (*Replica, error) {
 		machine:   o.Machine,
 		logger:    o.Logger,
 		proposals: newProposals(o.Seed),
-		barriers:  newBarriers(),
+		changes:   newChanges(),
+		barriers:  newBarriers(o.Seed),
+		outboxes:  newOutboxes(),
+		memories:  newMemories(),
+		received:  newMailbox[*raftpb.Message](),
+		tasks:     newMailbox[func()](),
+		lag:       newLag(),
 		appends:   newMailbox[*raftpb.Message](),
 		applies:   newMailbox[*raftpb.Message](),
 		answers:   newMailbox[answer](),
 		leader:    newLeaderSignal(),
+		begun:     time.Now(),
 		stopped:   make(chan struct{}),
 	}
+	r.work.base = r.begun
 	r.applyTimings = newApplyTimings(o.Metrics)
 	if err := r.checkLog(); err != nil {
 		return nil, err
@@ -109,17 +145,19 @@ func New(o Options) (*Replica, error) {
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             maxMessageBytes,
 		MaxInflightMsgs:           maxInflightMessages,
+		MaxInflightBytes:          maxInflightBytes,
 		MaxUncommittedEntriesSize: maxUncommittedBytes,
 		MaxCommittedSizePerReady:  maxApplyBytes,
 		CheckQuorum:               true,
 		PreVote:                   true,
+		StepDownOnRemoval:         true,
 		Logger:                    raftLogger{r.logger},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	r.node = node
-	r.status.Store(&Status{ID: r.id, Voters: len(o.Machine.ConfState().GetVoters())})
+	r.countMembers()
 	r.publishStatus()
 	return r, nil
 }
@@ -154,6 +192,9 @@ func (r *Replica) Machine() *state.Machine { return r.machine }
 // its outcome is unknown; the command's own error is in the Result.
 func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, error) {
 	one := &proposal{id: r.proposals.newID(), op: op, since: time.Now(), done: make(chan outcome, 1)}
+	if !command.Allowed(op, r.machine.Level()) {
+		return state.Result{}, ErrLevel
+	}
 	var err error
 	if one.encoded, err = command.AppendEncoded(nil, command.Command{ID: one.id, Op: op}); err != nil {
 		return state.Result{}, err
@@ -169,7 +210,7 @@ func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, err
 	case out := <-one.done:
 		return out.result, out.err
 	case <-ctx.Done():
-		r.proposals.take(one.id)
+		r.proposals.forget(one.id)
 		r.opts.Metrics.Server.ProposalsFailed.Inc()
 		return state.Result{}, ctx.Err()
 	}

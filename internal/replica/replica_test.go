@@ -154,19 +154,19 @@ func TestTheQueueIsBounded(t *testing.T) {
 	}
 	// What was given up makes room and never reaches an entry.
 	for id := range p.waiting {
-		p.take(id)
+		p.forget(id)
 	}
 	if err := add(5); err != nil {
 		t.Fatal(err)
 	}
 	for {
-		entry, taken := p.nextEntry()
-		if entry == nil {
+		b := p.next()
+		if b.entry == nil {
 			t.Fatal("the new proposal is lost")
 		}
-		if len(taken) > 0 {
-			if len(taken) != 1 || len(entry) != 6 {
-				t.Fatalf("%d proposals in %d bytes", len(taken), len(entry))
+		if len(b.own) > 0 {
+			if len(b.own) != 1 || len(b.entry) != 6 {
+				t.Fatalf("%d proposals in %d bytes", len(b.own), len(b.entry))
 			}
 			break
 		}

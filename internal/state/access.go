@@ -56,7 +56,7 @@ func (a authorizer) judge(by auth.Identity, request any) error {
 		return a.userGet(by, r)
 	case *pb.AuthRoleGetRequest:
 		return a.roleGet(by, r)
-	case *command.LeaseCheckpoint, *command.MemberPublish:
+	case *command.LeaseCheckpoint, *command.MemberPublish, *command.ClusterLevel:
 		return nil // only members propose these
 	}
 	return a.manage(by, request)
@@ -78,6 +78,7 @@ func (a authorizer) manage(by auth.Identity, request any) error {
 		*pb.DefragmentRequest, *pb.HashRequest, *pb.HashKVRequest, *pb.SnapshotRequest, *pb.MoveLeaderRequest,
 		*pb.DowngradeRequest, *command.Downgrade,
 		*pb.MemberAddRequest, *pb.MemberRemoveRequest, *pb.MemberUpdateRequest, *pb.MemberPromoteRequest,
+		*command.MemberUpdate,
 		*pb.AuthEnableRequest, *command.AuthEnable, *pb.AuthDisableRequest,
 		*pb.AuthUserAddRequest, *pb.AuthUserListRequest, *pb.AuthUserDeleteRequest, *pb.AuthUserChangePasswordRequest,
 		*pb.AuthUserGrantRoleRequest, *pb.AuthUserRevokeRoleRequest,

@@ -25,7 +25,8 @@ type Machine struct {
 	auth    *auth.Table
 	members *member.Table
 	alarms  *alarms
-	conf    *raftpb.ConfState
+	conf    atomic.Pointer[raftpb.ConfState]
+	level   atomic.Uint32
 	log     uint64
 	applied atomic.Pointer[Position]
 
@@ -34,7 +35,9 @@ type Machine struct {
 	// The write side, touched by the applying goroutine alone.
 	batch  *storage.Batch
 	writer *mvcc.Writer // nil outside Begin and Commit
-	counts Counts
+	// nextConf is who votes once the group is committed; nil when that does not change.
+	nextConf *raftpb.ConfState
+	counts   Counts
 }
 
 // Result is what became of one command.
@@ -61,6 +64,7 @@ func isVerdict(err error) bool {
 	for _, v := range [...]error{
 		ErrKeyNotFound, ErrNoSpace, ErrCorrupt, ErrBadHash,
 		mvcc.ErrCompacted, mvcc.ErrFutureRev, lease.ErrNotFound, lease.ErrExists,
+		member.ErrRemoved, member.ErrExists, member.ErrNotFound, member.ErrNotLearner, member.ErrPeerURLExists,
 	} {
 		if errors.Is(err, v) {
 			return true
@@ -86,9 +90,16 @@ func Open(e *storage.Engine, o mvcc.Options) (*Machine, error) {
 	if m.log, err = readLog(e); err != nil {
 		return nil, err
 	}
-	if m.conf, err = readConfState(e); err != nil {
+	conf, err := readConfState(e)
+	if err != nil {
 		return nil, err
 	}
+	m.conf.Store(conf)
+	level, err := readLevel(e)
+	if err != nil {
+		return nil, err
+	}
+	m.level.Store(level)
 	if m.members, err = member.Open(e); err != nil {
 		return nil, err
 	}
@@ -138,7 +149,7 @@ func (m *Machine) Members() *member.Table { return m.members }
 func (m *Machine) Log() uint64 { return m.log }
 
 // ConfState returns who votes. The caller does not change it.
-func (m *Machine) ConfState() *raftpb.ConfState { return m.conf }
+func (m *Machine) ConfState() *raftpb.ConfState { return m.conf.Load() }
 
 // Applied returns the place in the log up to which commands are applied and visible.
 func (m *Machine) Applied() Position { return *m.applied.Load() }
@@ -217,8 +228,15 @@ func (m *Machine) apply(op command.Op) (any, mvcc.Rev, error) {
 		}
 		return nil, m.writer.Rev(), nil
 	case *command.MemberPublish:
-		m.members.Publish(m.batch, member.ID(op.ID), op.Name, op.ClientURLs)
+		m.members.Publish(m.batch, member.Member{
+			ID: member.ID(op.ID), Name: op.Name, ClientURLs: op.ClientURLs, Incarnation: op.Incarnation, Level: op.Level, Version: op.Version,
+		})
 		return nil, m.writer.Rev(), nil
+	case *command.MemberUpdate:
+		err := m.members.Update(m.batch, member.ID(op.ID), op.PeerURLs)
+		return MemberList(m.members), m.writer.Rev(), err
+	case *command.ClusterLevel:
+		return nil, m.writer.Rev(), m.raiseLevel(op.Level)
 	case *pb.AlarmRequest:
 		return m.alarms.set(m.batch, op), m.writer.Rev(), nil
 	case *command.Downgrade:
@@ -258,6 +276,10 @@ func (m *Machine) Commit(p Position) error {
 	m.writer.Publish()
 	m.writer = nil
 	m.leases.Publish()
+	if m.nextConf != nil {
+		m.conf.Store(m.nextConf)
+		m.nextConf = nil
+	}
 	// Last: who finds a position applied finds its effects too.
 	m.applied.Store(&p)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/storage"
 )
@@ -59,6 +60,7 @@ func Found(e *storage.Engine, f Founding) error {
 		return fmt.Errorf("encode the voters: %w", err)
 	}
 	b.Set(storage.MetaKey(nil, storage.MetaConfState), row)
+	writeLevel(b, command.Level)
 	member.Found(b, f.Cluster, f.Local, f.Members)
 	if err := e.Commit(b); err != nil {
 		return fmt.Errorf("write the first state: %w", err)

@@ -40,6 +40,7 @@ const (
 	MetaLog       = "log"       // name of the raft log that feeds the state
 	MetaAlarms    = "alarms"    // active alarms
 	MetaAuth      = "auth"      // whether users are asked for, the auth revision, the key of tokens
+	MetaLevel     = "level"     // feature level of the cluster
 	MetaDowngrade = "downgrade" // the release that the cluster is told to go back to
 )
 

@@ -15,7 +15,7 @@ var floors = [][]string{
 	{"state"},
 	{"replica", "watch", "expiry", "chores", "token", "lock", "snapshot"},
 	{"wire"},
-	{"rpc", "web", "config"},
+	{"rpc", "peer", "web", "config"},
 	{"server", "cli"},
 	{"cmd/keelson", "tidy"},
 }

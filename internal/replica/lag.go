@@ -1,0 +1,166 @@
+package replica
+
+import (
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+)
+
+const (
+	// fetchPatience is how long a member may be silent about the copy of the state that it fetches, before the
+	// leader tells it again that it needs one.
+	fetchPatience = 10 * time.Second
+	// fetchMemory is how long the log is kept for a member that was fetching a copy when it was last heard.
+	fetchMemory = time.Minute
+	// lagMemory is how long the log is kept for a follower that was last heard so long ago.
+	lagMemory = 30 * time.Second
+)
+
+// Behind says that the log of the cluster no longer reaches back to where this member is: it needs a copy of the
+// state that reaches Index at least.
+type Behind struct {
+	From  uint64 // the leader
+	Index uint64
+}
+
+// lag is about members that have fallen behind: this one, and those that fetch copies.
+type lag struct {
+	wanted chan struct{} // holds a token when behind was set
+
+	mu       sync.Mutex
+	behind   *Behind
+	fetching map[uint64]fetch
+	waiting  map[uint64]time.Time // members that were told to fetch, and when they were last heard about it
+}
+
+// fetch is a copy of the state that some member is fetching: it will need the log behind Index.
+type fetch struct {
+	index uint64
+	heard time.Time
+}
+
+func newLag() *lag {
+	return &lag{wanted: make(chan struct{}, 1), fetching: make(map[uint64]fetch), waiting: make(map[uint64]time.Time)}
+}
+
+// ask notes that the leader would send a snapshot.
+func (l *lag) ask(m *raftpb.Message) {
+	l.mu.Lock()
+	l.behind = &Behind{From: m.GetFrom(), Index: m.GetSnapshot().GetMetadata().GetIndex()}
+	l.mu.Unlock()
+	select {
+	case l.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// sent notes that a member was told to fetch.
+func (l *lag) sent(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting[id] = time.Now()
+}
+
+// Wanted returns a channel that holds a token when this member was told that it needs a copy of the state.
+func (r *Replica) Wanted() <-chan struct{} { return r.lag.wanted }
+
+// Behind returns what copy this member needs, nil if none.
+func (r *Replica) Behind() *Behind {
+	r.lag.mu.Lock()
+	defer r.lag.mu.Unlock()
+	return r.lag.behind
+}
+
+// Fetching notes that a member is fetching a copy of the state up to an index, so that the log behind it is kept.
+func (r *Replica) Fetching(id, index uint64) {
+	l := r.lag
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fetching[id] = fetch{index: index, heard: time.Now()}
+	if _, ok := l.waiting[id]; ok {
+		l.waiting[id] = time.Now()
+	}
+}
+
+// retrySilent has those told again that were to fetch a copy and are not heard any more.
+func (l *lag) retrySilent(r *Replica, now time.Time) {
+	l.mu.Lock()
+	var silent []uint64
+	for id, heard := range l.waiting {
+		if now.Sub(heard) > fetchPatience {
+			silent = append(silent, id)
+			delete(l.waiting, id)
+		}
+	}
+	l.mu.Unlock()
+	for _, id := range silent {
+		r.node.ReportSnapshot(id, raft.SnapshotFailure)
+	}
+}
+
+// Progress is how far the leader knows another member to be.
+type Progress struct {
+	Match   uint64 // it holds this entry durably
+	Learner bool
+	Active  bool // heard within the last election timeout
+	Fetches bool // it needs a copy of the state
+	heard   time.Time
+}
+
+// Progress returns how far the other members are, by ID; nil on a member that does not lead.
+func (r *Replica) Progress() map[uint64]Progress {
+	p := r.progress.Load()
+	if p == nil {
+		return nil
+	}
+	return *p
+}
+
+// publishProgress makes what the leader knows of the others readable.
+func (r *Replica) publishProgress(now time.Time) {
+	if s := r.status.Load(); s.Leader != s.ID {
+		r.progress.Store(nil)
+		return
+	}
+	before := r.Progress()
+	all := make(map[uint64]Progress, len(before))
+	r.node.WithProgress(func(id uint64, kind raft.ProgressType, pr tracker.Progress) {
+		if id == r.id {
+			return
+		}
+		p := Progress{
+			Match: pr.Match, Learner: kind == raft.ProgressTypeLearner, Active: pr.RecentActive,
+			Fetches: pr.State == tracker.StateSnapshot, heard: before[id].heard,
+		}
+		if p.Active || p.heard.IsZero() {
+			p.heard = now
+		}
+		all[id] = p
+	})
+	r.progress.Store(&all)
+}
+
+// KeepBehind returns the index behind which the log may still be needed by other members: those that follow and
+// those that fetch copies.
+func (r *Replica) KeepBehind() uint64 {
+	keep, now := r.machine.Applied().Index, time.Now()
+	for _, p := range r.Progress() {
+		if !p.Fetches && now.Sub(p.heard) < lagMemory {
+			keep = min(keep, p.Match)
+		}
+	}
+	l := r.lag
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, f := range l.fetching {
+		if now.Sub(f.heard) > fetchMemory {
+			delete(l.fetching, id)
+			continue
+		}
+		keep = min(keep, f.index)
+	}
+	return keep
+}
