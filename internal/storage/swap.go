@@ -131,6 +131,25 @@ func adopt(disk vfs.FS, dir string) (adopted bool, err error) {
 	return true, remove(disk, dir+oldSuffix)
 }
 
+// Reject removes the copy that waits, whose place in the log turned out to be no use. It comes before dir is opened.
+func Reject(disk vfs.FS, dir string) error {
+	release, err := hold(disk, dir, NextDir(dir))
+	if err != nil {
+		return fmt.Errorf("reject a copy of the state: %w", err)
+	}
+	waits, err := settle(disk, dir)
+	if err == nil && waits {
+		// It gives up its name before its first file goes.
+		if err = move(disk, ReadyDir(dir), dir+oldSuffix); err == nil {
+			err = remove(disk, dir+oldSuffix)
+		}
+	}
+	if err = errors.Join(err, release()); err != nil {
+		return fmt.Errorf("reject a copy of the state: %w", err)
+	}
+	return nil
+}
+
 // move renames a directory to a name that is free, durable when it returns.
 func move(disk vfs.FS, from, to string) error {
 	if err := disk.Rename(from, to); err != nil {

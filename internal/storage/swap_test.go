@@ -147,6 +147,24 @@ func copyTakesPlace(t *testing.T, disk vfs.FS) {
 	}
 }
 
+func TestACopyThatIsRejectedLeavesTheState(t *testing.T) {
+	mem := newTop(t)
+	putState(t, mem, swapDir, "old")
+	copied(t, mem, "first")
+	rng := rand.New(rand.NewPCG(1, 3))
+	disk := crashing(mem, rng, func(left *vfs.MemFS) {
+		adoptNow(t, left)
+		checkStarted(t, left, []string{"old", "first"})
+	})
+	if err := errors.Join(Reject(disk, swapDir), Reject(disk, swapDir)); err != nil {
+		t.Fatal(err)
+	}
+	if adoptNow(t, mem) {
+		t.Error("what was rejected was adopted")
+	}
+	checkStarted(t, mem, []string{"old"})
+}
+
 func TestWhatSomebodyHasOpenStays(t *testing.T) {
 	disk := newTop(t)
 	for _, dir := range []string{swapDir, NextDir(swapDir)} {
