@@ -1,5 +1,6 @@
-// Package certs keeps the TLS files of one side of the server: certificate and key, the authorities of those
-// who connect, and lists of revoked certificates. They are read again when they change, without a restart.
+// Package certs keeps the TLS files of one side of the server, that of its clients or that of other members:
+// certificate and key, the authorities of others, and lists of revoked certificates. They are read again when they
+// change, without a restart. One Keeper serves those who connect (ServerConfig) and those who are dialled (Client).
 //
 // Goroutines: Open reads; Keeper.Run looks at the files and is the only one that does. Handshakes, from any
 // goroutine, read one atomic pointer and never the disk.
@@ -8,5 +9,5 @@
 // nothing but the log; who has been verified is asked about at the end of every handshake, and sessions are
 // not resumed, so a revoked certificate has no second door.
 //
-// Limits: lookInterval, maxFileBytes, maxKnownSigners, each at its declaration.
+// Limits: lookInterval, maxFileBytes, maxKnownSigners, maxLookUp, each at its declaration.
 package certs

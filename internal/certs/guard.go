@@ -7,10 +7,10 @@ import (
 	"slices"
 )
 
-// ErrNameNotAllowed refuses a client certificate that carries none of the allowed names.
+// ErrNameNotAllowed refuses a certificate that carries none of the allowed names.
 var ErrNameNotAllowed = errors.New("client certificate authentication failed")
 
-// guard decides about a client whose certificate chains have been verified.
+// guard decides about somebody, client or server, whose certificate chains have been verified.
 type guard struct {
 	cns, hostnames []string
 	trusted        []*x509.Certificate
@@ -20,7 +20,7 @@ type guard struct {
 // verify is called at the end of every handshake, full or resumed, and so cannot be stepped around.
 func (g guard) verify(s tls.ConnectionState) error {
 	if len(s.VerifiedChains) == 0 {
-		return errors.New("the client's certificate was not verified")
+		return errors.New("the certificate was not verified")
 	}
 	if g.revoked != nil {
 		if err := g.revoked.check(s.VerifiedChains, g.trusted); err != nil {

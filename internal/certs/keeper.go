@@ -10,30 +10,43 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"github.com/keelson-db/keelson/internal/invariant"
 )
 
 // lookInterval is the pause between two looks at the files.
 const lookInterval = time.Second
 
-// Options name the files of one side and what it demands of those who connect.
+// Options name the files of one side and what it demands of others.
 type Options struct {
-	// CertFile and KeyFile hold the server's certificate chain and key, in PEM.
+	// CertFile and KeyFile hold the certificate chain that is shown to those who connect, and its key, in PEM.
 	CertFile, KeyFile string
-	// ClientCertFile and ClientKeyFile are checked at the start; the server makes no calls that need them.
+	// ClientCertFile and ClientKeyFile are shown to those who are dialled; without them CertFile and KeyFile are.
 	ClientCertFile, ClientKeyFile string
-	// TrustedCAFile holds the authorities of the clients' certificates, in PEM. Naming it demands a
-	// certificate of every client.
+	// TrustedCAFile holds the authorities of other certificates, in PEM. Naming it demands a certificate of
+	// everybody who connects. Without it those who are dialled need one of the system's authorities.
 	TrustedCAFile string
 	// CRLFile holds lists of revoked certificates, in PEM or one in DER.
 	CRLFile string
-	// ClientCertAuth demands a certificate of every client; without TrustedCAFile one that the system's
+	// ClientCertAuth demands a certificate of everybody who connects; without TrustedCAFile one that the system's
 	// authorities signed.
 	ClientCertAuth bool
-	// AllowedCNs, if any, are the common names that client certificates may carry.
+	// AllowedCNs, if any, are the common names that other certificates may carry.
 	AllowedCNs []string
-	// AllowedHostnames, if any, are names or addresses of which a client certificate must carry one.
+	// AllowedHostnames, if any, are names or addresses of which another certificate must carry one.
 	AllowedHostnames []string
+	// MatchAddress demands that a certificate with names or addresses comes from one of them.
+	MatchAddress bool
+	// Resolver answers for MatchAddress; nil stands for the system's.
+	Resolver Resolver
 
+	// ServerName, if any, is what the certificate of who is dialled must carry, whatever host was dialled.
+	ServerName string
+	// TrustAnyServer takes every certificate of who is dialled: the connection is encrypted and nothing is proven.
+	TrustAnyServer bool
+
+	// Protocols are offered by ALPN; none stands for HTTP/2 and HTTP/1.1.
+	Protocols []string
 	// CipherSuites restrict TLS 1.2; empty leaves the choice to Go.
 	CipherSuites []uint16
 	// MinVersion and MaxVersion bound the TLS version; 0 means TLS 1.2 and the highest there is.
@@ -43,7 +56,7 @@ type Options struct {
 // Empty reports whether no certificate is named.
 func (o *Options) Empty() bool { return o.CertFile == "" && o.KeyFile == "" }
 
-// DemandsCertificates reports whether clients must show a certificate.
+// DemandsCertificates reports whether who connects must show a certificate.
 func (o *Options) DemandsCertificates() bool { return o.ClientCertAuth || o.TrustedCAFile != "" }
 
 // Check says what is wrong with the options themselves, before any file is read.
@@ -60,20 +73,31 @@ func (o *Options) Check() error {
 	return nil
 }
 
-// Keeper holds the files of one side. Handshakes read one atomic pointer; Run is the only one that looks at
-// the disk and swaps it.
+// Keeper holds the files of one side. Handshakes, of those who connect and with those who are dialled, read one
+// atomic pointer; Run is the only one that looks at the disk and swaps it.
 type Keeper struct {
 	options Options
 	log     *slog.Logger
 
-	current atomic.Pointer[tls.Config]
+	current atomic.Pointer[sides]
 
-	// The parts belong to Open, and then to Run.
+	// The parts belong to Open, and then to Run. Those that are not named are nil and not among all.
+	all         []source
 	pair        *part[tls.Certificate]
-	authorities *part[authorities]            // nil when none are named
-	revoked     *part[*revocations]           // nil when none are named
+	clientPair  *part[tls.Certificate]
+	authorities *part[authorities]
+	revoked     *part[*revocations]
 	warned      map[*x509.RevocationList]bool // lists that were called old already
 }
+
+// source is a part of any kind.
+type source interface {
+	open() error
+	look(log *slog.Logger) (changed bool)
+}
+
+// sides are the configurations of the next handshakes. Neither they nor what they refer to is changed again.
+type sides struct{ server, client *tls.Config }
 
 // authorities are the certificates of a bundle.
 type authorities struct {
@@ -81,34 +105,35 @@ type authorities struct {
 	pool *x509.CertPool
 }
 
-// Open reads all files. Whatever is wrong with them is an error here and only a complaint later.
+// Open reads all files. Whatever is wrong with them is an error here and only a complaint later. Without CertFile
+// the Keeper serves those who dial and not those who listen.
 func Open(o Options, log *slog.Logger) (*Keeper, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
 	}
-	k := &Keeper{options: o, log: log, pair: pairPart("certificate", o.CertFile, o.KeyFile)}
-	if err := k.pair.open(); err != nil {
-		return nil, err
+	k := &Keeper{options: o, log: log, warned: map[*x509.RevocationList]bool{}}
+	if o.CertFile != "" {
+		k.pair = pairPart("certificate", o.CertFile, o.KeyFile)
+		k.all = append(k.all, k.pair)
 	}
 	if o.ClientCertFile != "" {
-		if err := pairPart("client certificate", o.ClientCertFile, o.ClientKeyFile).open(); err != nil {
-			return nil, err
-		}
+		k.clientPair = pairPart("client certificate", o.ClientCertFile, o.ClientKeyFile)
+		k.all = append(k.all, k.clientPair)
 	}
 	if o.TrustedCAFile != "" {
 		k.authorities = &part[authorities]{name: "trusted authorities", paths: []string{o.TrustedCAFile}, parse: parseAuthorities,
 			hint: "put a PEM file with at least one certificate in its place"}
-		if err := k.authorities.open(); err != nil {
-			return nil, err
-		}
+		k.all = append(k.all, k.authorities)
 	}
-	if o.CRLFile != "" {
+	if o.CRLFile != "" { // after the authorities, which lists are checked against
 		k.revoked = &part[*revocations]{name: "list of revoked certificates", paths: []string{o.CRLFile}, parse: k.parseRevoked,
 			hint: "put a complete list, signed by its authority, in its place"}
-		if err := k.revoked.open(); err != nil {
+		k.all = append(k.all, k.revoked)
+	}
+	for _, p := range k.all {
+		if err := p.open(); err != nil {
 			return nil, err
 		}
-		k.warned = map[*x509.RevocationList]bool{}
 	}
 	k.current.Store(k.build())
 	return k, nil
@@ -157,38 +182,53 @@ func (k *Keeper) parseRevoked(contents [][]byte) (*revocations, error) {
 	return parseRevocations(contents[0], k.trusted())
 }
 
-// build makes the configuration of the next handshakes. What it refers to is never changed again.
-func (k *Keeper) build() *tls.Config {
+// build makes the configurations of the next handshakes.
+func (k *Keeper) build() *sides {
 	o := &k.options
-	c := &tls.Config{
-		Certificates: []tls.Certificate{k.pair.value},
-		NextProtos:   []string{"h2", "http/1.1"},
+	common := &tls.Config{
+		NextProtos:   o.Protocols,
 		CipherSuites: o.CipherSuites,
 		MinVersion:   max(o.MinVersion, tls.VersionTLS12),
 		MaxVersion:   o.MaxVersion,
 		// A resumed session would show a certificate that was verified against the files of another day.
 		SessionTicketsDisabled: true,
 	}
-	if !o.DemandsCertificates() {
+	if len(o.Protocols) == 0 {
+		common.NextProtos = []string{"h2", "http/1.1"}
+	}
+	g := guard{cns: o.AllowedCNs, hostnames: o.AllowedHostnames, trusted: k.trusted(), revoked: k.lists()}
+	s := &sides{client: k.buildClient(common.Clone(), g)}
+	if k.pair != nil {
+		s.server = k.buildServer(common, g)
+	}
+	return s
+}
+
+func (k *Keeper) buildServer(c *tls.Config, g guard) *tls.Config {
+	c.Certificates = []tls.Certificate{k.pair.value}
+	if !k.options.DemandsCertificates() {
 		return c
 	}
 	c.ClientAuth = tls.RequireAndVerifyClientCert
+	c.VerifyConnection = g.verify
 	if k.authorities != nil {
 		c.ClientCAs = k.authorities.value.pool
 	}
-	g := guard{cns: o.AllowedCNs, hostnames: o.AllowedHostnames, trusted: k.trusted()}
-	if k.revoked != nil {
-		g.revoked = k.revoked.value
-	}
-	c.VerifyConnection = g.verify
 	return c
 }
 
 // ServerConfig is the configuration for a listener. It is good for ever: each handshake asks it for the
 // newest files that were read.
 func (k *Keeper) ServerConfig() *tls.Config {
-	c := k.current.Load().Clone()
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return k.current.Load(), nil }
+	invariant.Check(k.pair != nil, "who listens has a certificate")
+	c := k.current.Load().server.Clone()
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c := k.current.Load().server
+		if k.options.MatchAddress && c.VerifyConnection != nil {
+			c = k.matchingAddress(c, hello)
+		}
+		return c, nil
+	}
 	return c
 }
 
@@ -207,19 +247,26 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// look takes up what changed. The authorities come before the lists, which are checked against them.
+// look takes up what changed, in the order in which it was opened.
 func (k *Keeper) look() {
-	changed := k.pair.look(k.log)
-	if k.authorities != nil && k.authorities.look(k.log) {
-		changed = true
+	before, changed := k.lists(), false
+	for _, p := range k.all {
+		changed = p.look(k.log) || changed
 	}
-	if k.revoked != nil && k.revoked.look(k.log) {
-		changed = true
+	if !changed {
+		return
+	}
+	if k.lists() != before {
 		clear(k.warned)
 	}
-	if changed {
-		k.current.Store(k.build())
+	k.current.Store(k.build())
+}
+
+func (k *Keeper) lists() *revocations {
+	if k.revoked == nil {
+		return nil
 	}
+	return k.revoked.value
 }
 
 // warnOfAge says once for each list that a newer one should have come. The old one stays in force.

@@ -49,7 +49,7 @@ func SelfSigned(dir string, hosts []string, years uint, log *slog.Logger) (certF
 	if err := errors.Join(replaceFile(keyFile, "EC PRIVATE KEY", key), replaceFile(certFile, "CERTIFICATE", cert)); err != nil {
 		return "", "", fmt.Errorf("make a certificate: %w", err)
 	}
-	log.Warn("made a certificate that nobody vouches for: clients cannot tell this server from another one", "file", certFile, "years", years)
+	log.Warn("made a certificate that nobody vouches for: who connects cannot tell this server from another one", "file", certFile, "years", years)
 	return certFile, keyFile, nil
 }
 

@@ -173,14 +173,21 @@ peer-transport-security: {cert-file: c, key-file: k, client-cert-file: cc, clien
 	for _, c := range []*Config{c, file} {
 		got := fmt.Sprintf("%+v", c.PeerTLS)
 		want := "{CertFile:c KeyFile:k ClientCertFile:cc ClientKeyFile:ck TrustedCAFile:ca CRLFile:r ClientCertAuth:true AllowedCNs:[ann bob] " +
-			"AllowedHostnames:[] CipherSuites:[] MinVersion:772 MaxVersion:0}"
+			"AllowedHostnames:[] MatchAddress:true Resolver:<nil> ServerName: TrustAnyServer:false Protocols:[http/1.1] CipherSuites:[] MinVersion:772 MaxVersion:0}"
 		if got != want || len(c.Warnings) != 0 || !c.PeersUseTLS() {
 			t.Errorf("got  %s\nwant %s\nwarnings %q", got, want, c.Warnings)
 		}
 	}
 	c = parseLine(t, strings.Fields("--listen-peer-urls=https://127.0.0.1:1,https://localhost:1,https://localhost:2 --peer-auto-tls --peer-cert-allowed-hostname=a")...)
-	if !c.PeerAutoTLS || !c.PeersUseTLS() || !slices.Equal(c.PeerTLS.AllowedHostnames, []string{"a"}) || !slices.Equal(c.PeerHosts(), []string{"127.0.0.1", "localhost"}) {
+	if !c.PeerAutoTLS || !c.PeerTLS.TrustAnyServer || !c.PeersUseTLS() || !slices.Equal(c.PeerTLS.AllowedHostnames, []string{"a"}) || !slices.Equal(c.PeerHosts(), []string{"127.0.0.1", "localhost"}) {
 		t.Errorf("%+v", c.Cluster)
+	}
+	c = parseLine(t, strings.Fields(securePeers+"--peer-auto-tls --peer-cert-file=c --peer-key-file=k --peer-skip-client-san-verification --discovery-srv=d.example")...)
+	if c.PeerAutoTLS || c.PeerTLS.TrustAnyServer || c.PeerTLS.MatchAddress || c.PeerTLS.ServerName != "d.example" {
+		t.Errorf("%+v", c.Cluster)
+	}
+	if c := parseLine(t, "--peer-trusted-ca-file=ca", "--discovery-srv=d.example"); c.PeerTLS.ServerName != "" {
+		t.Errorf("%+v", c.PeerTLS)
 	}
 	if c := parseLine(t, "--peer-trusted-ca-file=ca"); !c.PeersUseTLS() || len(c.Warnings) != 0 {
 		t.Errorf("an authority towards others alone: %+v", c.Cluster)

@@ -18,7 +18,14 @@ func (c *Config) readPeerTLS(all settings) {
 		ClientCertAuth:   all.bool("peer-client-cert-auth"),
 		AllowedCNs:       words(all.text("peer-cert-allowed-cn")),
 		AllowedHostnames: words(all.text("peer-cert-allowed-hostname")),
+		MatchAddress:     !all.bool("peer-skip-client-san-verification"),
+		TrustAnyServer:   c.PeerAutoTLS,
+		Protocols:        []string{"http/1.1"}, // members take connections over, which HTTP/2 does not let them
 		CipherSuites:     c.ClientTLS.CipherSuites, MinVersion: c.ClientTLS.MinVersion, MaxVersion: c.ClientTLS.MaxVersion,
+	}
+	if c.PeerTLS.TrustedCAFile == "" {
+		// The records that were looked up name hosts; only the domain was named by the operator.
+		c.PeerTLS.ServerName = c.DiscoverySRV
 	}
 }
 
@@ -27,7 +34,7 @@ func (c *Config) readPeerTLS(all settings) {
 func (c *Config) validatePeerTLS() error {
 	o := &c.PeerTLS
 	if c.PeerAutoTLS && !o.Empty() {
-		c.PeerAutoTLS = false
+		c.PeerAutoTLS, o.TrustAnyServer = false, false
 		c.warnf("--peer-auto-tls has no effect: --peer-cert-file and --peer-key-file are given.")
 	}
 	if c.PeerAutoTLS && (o.DemandsCertificates() || o.ClientCertFile != "") {

@@ -67,7 +67,7 @@ func TestTLSIsReadFromFlagsAndFile(t *testing.T) {
 		"--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305")...)
 	got := fmt.Sprintf("%+v", c.ClientTLS)
 	want := fmt.Sprintf("{CertFile:c KeyFile:k ClientCertFile: ClientKeyFile: TrustedCAFile:ca CRLFile:r ClientCertAuth:false AllowedCNs:[] "+
-		"AllowedHostnames:[a.example b.example] CipherSuites:[%d %d] MinVersion:%d MaxVersion:%d}", tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		"AllowedHostnames:[a.example b.example] MatchAddress:false Resolver:<nil> ServerName: TrustAnyServer:false Protocols:[] CipherSuites:[%d %d] MinVersion:%d MaxVersion:%d}", tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.VersionTLS12, tls.VersionTLS13)
 	if got != want || len(c.Warnings) != 0 {
 		t.Errorf("got  %s\nwant %s\nwarnings %q", got, want, c.Warnings)
