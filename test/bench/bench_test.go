@@ -43,6 +43,7 @@ func TestOwnProcessFactsAreReadable(t *testing.T) {
 func TestNumbersShowThreeDigitsAndGroups(t *testing.T) {
 	for value, want := range map[float64]string{
 		0: "0", 0.12345: "0.123", 1.234: "1.23", 45.67: "45.7", 123.4: "123", 1234.5: "1,234", 1000000: "1,000,000",
+		-200: "-200", -2000: "-2,000",
 	} {
 		if got := number(value); got != want {
 			t.Errorf("%v reads %q, want %q", value, got, want)
@@ -123,6 +124,23 @@ func TestFlagsChooseRowsAndRefuseWhatIsUnknown(t *testing.T) {
 	}
 }
 
+func TestADocumentWithoutAPlaceIsRefusedBeforeAnythingRuns(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "performance.md")
+	begin, end := sheetData.markers()
+	if err := os.WriteFile(path, []byte(begin+"\n"+end+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseFlags([]string{"-rows", "put", "-write", path}, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if _, err := parseFlags([]string{"-rows", "put,cput", "-write", path}, io.Discard); err == nil {
+		t.Error("a document without a place for clusters was accepted")
+	}
+	if _, err := parseFlags([]string{"-rows", "cput", "-write", path + ".new"}, io.Discard); err != nil {
+		t.Errorf("a document that is yet to be made was refused: %v", err)
+	}
+}
+
 func TestAVersionIsTheLineThatNamesTheProduct(t *testing.T) {
 	out := []byte("etcd Version: 3.7.3\nGit SHA: x\nKeelson Version: 1.2\n")
 	for name, want := range map[string]string{
@@ -176,6 +194,32 @@ func TestASheetHasItsOwnTableAndPlace(t *testing.T) {
 		if !strings.Contains(string(data), begin+"\ntable "+string(sheet)+"\n"+end) {
 			t.Errorf("no table of sheet %q in\n%s", sheet, data)
 		}
+	}
+}
+
+func TestTheClusterSheetJudgesRatiosAndOwnFigures(t *testing.T) {
+	on := func(cpu, times, changes float64) block {
+		return block{
+			"cput300":  {serverCPU.name: cpu, rate.name: 1000 / cpu},
+			"slowdisk": {slowTimes.name: times, elections.name: changes},
+		}
+	}
+	one := pair{A: on(10, 1.5, 0), B: on(24, 9, 3)}
+	rep := report{
+		A: "keelson", B: "etcd", aimed: true, chosen: func(string) bool { return true },
+		Results: []result{{Group: "cput", Pairs: []pair{one}}, {Group: "slowdisk", Pairs: []pair{one}}},
+	}
+	table := rep.table(sheetCluster)
+	for _, want := range []string{
+		"| put, 300 clients spread over the members", "2.40×", "≥ 2.5: **missed**", "≥ 2: met",
+		"1.50 ×", "≤ 2.00 ×: met", "≤ 0: met", "3 members", "all members' processes",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("no %q in\n%s", want, table)
+		}
+	}
+	if strings.Contains(table, "one member.") {
+		t.Errorf("a cluster of three is called one member in\n%s", table)
 	}
 }
 

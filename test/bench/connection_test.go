@@ -28,6 +28,17 @@ type fakeStore struct {
 	valueSize int
 	messages  []*pb.SnapshotResponse // what a snapshot sends
 	end       error                  // how it ends
+	keys      []string               // what a read of a range finds; without, a read finds one record
+	state     func() *pb.StatusResponse
+	hash      uint32
+}
+
+func (f *fakeStore) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+	return f.state(), nil
+}
+
+func (f *fakeStore) HashKV(_ context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	return &pb.HashKVResponse{Hash: f.hash, HashRevision: r.Revision}, nil
 }
 
 func (f *fakeStore) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenance_SnapshotServer) error {
@@ -52,7 +63,14 @@ func (f *fakeStore) Txn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse, e
 	return &pb.TxnResponse{Succeeded: true}, nil
 }
 
-func (f *fakeStore) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error) {
+func (f *fakeStore) Range(_ context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	if f.keys != nil && len(r.RangeEnd) > 0 {
+		reply := &pb.RangeResponse{Count: int64(len(f.keys))}
+		for _, key := range f.keys {
+			reply.Kvs = append(reply.Kvs, &mvccpb.KeyValue{Key: []byte(key)})
+		}
+		return reply, nil
+	}
 	return &pb.RangeResponse{
 		Header: &pb.ResponseHeader{Revision: f.puts.Load()},
 		Kvs:    []*mvccpb.KeyValue{{Key: []byte("k"), Value: make([]byte, f.valueSize)}},

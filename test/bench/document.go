@@ -41,6 +41,25 @@ func writeDocument(path string, on sheet, text string) error {
 	return nil
 }
 
+// checkDocument makes sure that a document has a place for every sheet with a chosen row, before anything is measured.
+func checkDocument(path string, o options) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("read document: %w", err)
+	}
+	for _, g := range groups() {
+		if !g.chosen(o) {
+			continue
+		}
+		if _, err := replaceRegion(string(text), g.sheet, ""); err != nil {
+			return fmt.Errorf("change %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
 // replaceRegion puts text between the markers of a sheet.
 func replaceRegion(document string, on sheet, text string) (string, error) {
 	markerBegin, markerEnd := on.markers()

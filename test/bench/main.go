@@ -6,12 +6,14 @@
 // difference. Every server process runs a short block; blocks come in pairs in ABBA order, and ratios are
 // taken within pairs, so that a machine whose speed wanders gives ratios that do not. The figure it trusts
 // first is server processor time per operation. Rows about users and upkeep compare a product with itself too:
-// with users on and off, and with and without something going on beside puts of a fixed rate.
+// with users on and off, and with and without something going on beside puts of a fixed rate. Rows about
+// clusters start three members of one product at a time and add up what they cost.
 //
 // Goroutines: one per connection while a load runs, one that looks for the peak of memory where a row wants
-// it, and one that waits for the server process. Each
-// connection, its histogram and its counters belong to its goroutine; results are merged after all ended.
-// Limits: Linux only (it reads /proc); requests fit a fresh stream's window (64 KiB).
+// it, one that waits for each server process, one per member and put of a prober, and one that watches over the
+// syncs of a member whose disk shall be slow, with one more per sync held up. Each connection, its histogram
+// and its counters belong to its goroutine; results are merged after all ended.
+// Limits: Linux only (it reads /proc and slows syncs by seccomp); requests fit a fresh stream's window (64 KiB).
 package main
 
 import (
@@ -41,6 +43,10 @@ type settings struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == dragWord {
+		_, _ = fmt.Fprintf(os.Stderr, "bench: %v\n", execDragged(os.Args[2:]))
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := bench(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -67,7 +73,7 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("make a working directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	r := &run{options: set.options, dir: dir, progress: stderr, pinned: map[string]int64{}}
+	r := &run{options: set.options, dir: dir, progress: stderr, pinned: map[string]int64{}, places: map[string][]place{}}
 	r.say("building %s and %s", set.a, set.b)
 	if r.a, err = buildProduct(ctx, set.a, "a", dir); err != nil {
 		return err
@@ -152,6 +158,11 @@ func parseFlags(args []string, stderr io.Writer) (settings, error) {
 	for _, name := range set.rows {
 		if !matchesRow(name) {
 			return set, fmt.Errorf("unknown row %q; there are: %s", name, strings.Join(rowIDs(), " "))
+		}
+	}
+	if set.write != "" {
+		if err := checkDocument(set.write, set.options); err != nil {
+			return set, err
 		}
 	}
 	if set.pairs <= 0 {

@@ -21,6 +21,9 @@ const (
 	// methodsAuth is what all methods for users and roles begin with.
 	methodsAuth = "/etcdserverpb.Auth/"
 	methodLogin = methodsAuth + "Authenticate"
+	// methodsCluster is what all methods for members begin with.
+	methodsCluster   = "/etcdserverpb.Cluster/"
+	methodMoveLeader = "/etcdserverpb.Maintenance/MoveLeader"
 )
 
 // keySize is the length of every benchmark key in bytes.

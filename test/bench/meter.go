@@ -10,9 +10,10 @@ const settleQuiet = 500 * time.Millisecond
 // settleLimit bounds the wait for background work after a load.
 const settleLimit = 10 * time.Second
 
-// meter reads the counters of a server, of this client and of the machine at the start of a measurement.
+// meter reads the counters of servers, of this client and of the machine at the start of a measurement. The members
+// of a cluster are counted together.
 type meter struct {
-	server      *server
+	servers     []*server
 	began       time.Time
 	serverCPU   time.Duration
 	clientCPU   time.Duration
@@ -31,21 +32,38 @@ type usage struct {
 	other, stolen float64
 }
 
-func startMeter(s *server) (*meter, error) {
-	m := &meter{server: s, began: time.Now(), clientCPU: ownCPUTime()}
-	var err error
-	if m.serverCPU, err = cpuTime(s.pid()); err != nil {
-		return nil, err
+func startMeter(servers ...*server) (*meter, error) {
+	m := &meter{servers: servers, began: time.Now(), clientCPU: ownCPUTime()}
+	for _, s := range servers {
+		spent, err := cpuTime(s.pid())
+		if err != nil {
+			return nil, err
+		}
+		m.serverCPU += spent
 	}
-	if m.written, err = bytesWritten(s.pid()); err != nil {
+	var err error
+	if m.written, err = writtenBy(servers); err != nil {
 		return nil, err
 	}
 	m.machineTime, err = readMachineTime()
 	return m, err
 }
 
+// writtenBy adds up what servers caused to be written.
+func writtenBy(servers []*server) (int64, error) {
+	var sum int64
+	for _, s := range servers {
+		n, err := bytesWritten(s.pid())
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 func (m *meter) read() (usage, error) {
-	end, err := startMeter(m.server)
+	end, err := startMeter(m.servers...)
 	if err != nil {
 		return usage{}, err
 	}
@@ -64,15 +82,18 @@ func (m *meter) read() (usage, error) {
 }
 
 // settle waits until the server has written nothing for a while.
-func (s *server) settle() error {
+func (s *server) settle() error { return settle([]*server{s}) }
+
+// settle waits until no server has written anything for a while.
+func settle(servers []*server) error {
 	limit := time.Now().Add(settleLimit)
-	last, err := bytesWritten(s.pid())
+	last, err := writtenBy(servers)
 	if err != nil {
 		return err
 	}
 	for quiet := time.Now(); time.Since(quiet) < settleQuiet && time.Now().Before(limit); {
 		time.Sleep(settleQuiet / 10)
-		now, err := bytesWritten(s.pid())
+		now, err := writtenBy(servers)
 		if err != nil {
 			return err
 		}
@@ -96,7 +117,15 @@ type measurement struct {
 // measureLoad runs one load on each of so many fresh connections. With settles, the background work that
 // follows belongs to the cost.
 func measureLoad(s *server, conns int, settles bool, loadOf func(began time.Time) load) (measurement, error) {
-	open, err := s.connect(conns)
+	return measureSpread([]*server{s}, []*server{s}, conns, settles, loadOf)
+}
+
+// measureSpread runs one load on each of so many fresh connections, which it deals out to some servers, and counts
+// what it costs all of them that belong together.
+func measureSpread(
+	at, costs []*server, conns int, settles bool, loadOf func(began time.Time) load,
+) (measurement, error) {
+	open, err := connectOver(at, conns)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -104,10 +133,10 @@ func measureLoad(s *server, conns int, settles bool, loadOf func(began time.Time
 	var before int64
 	done := measurement{}
 	if settles {
-		before, err = diskWritten(s.dir)
+		before, err = diskWritten(costs[0].dir) // members share a disk
 		done.hasDisk = err == nil
 	}
-	m, err := startMeter(s)
+	m, err := startMeter(costs...)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -117,14 +146,14 @@ func measureLoad(s *server, conns int, settles bool, loadOf func(began time.Time
 	}
 	done.loadTime = time.Since(began)
 	if settles {
-		if err := s.settle(); err != nil {
+		if err := settle(costs); err != nil {
 			return measurement{}, err
 		}
 	}
 	if done.used, err = m.read(); err != nil || !done.hasDisk {
 		return done, err
 	}
-	after, err := diskWritten(s.dir)
+	after, err := diskWritten(costs[0].dir)
 	done.disk = after - before
 	return done, err
 }

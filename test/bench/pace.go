@@ -19,6 +19,10 @@ type pace struct {
 	// source makes a function for each connection that appends the next request to dst, or reports false when
 	// there is none left.
 	source func() func(dst []byte) ([]byte, bool)
+	// warm is how long calls are made before they are counted, so that fresh connections have gone through their first.
+	warm time.Duration
+	// minReply is the least size in bytes of a right reply, as in a load.
+	minReply int
 	// anonymous calls do without the server's token.
 	anonymous bool
 }
@@ -32,11 +36,12 @@ type pacing struct {
 	tallies  []tally
 	failures []error
 	once     sync.Once
+	counted  time.Time // calls that are due before are not counted
 }
 
-// begin starts a pace. It goes on until stop.
-func (p pace) begin(s *server) (*pacing, error) {
-	conns, err := s.connect(p.conns)
+// begin starts a pace whose connections are dealt out to the servers. It goes on until stop.
+func (p pace) begin(servers ...*server) (*pacing, error) {
+	conns, err := connectOver(servers, p.conns)
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +53,7 @@ func (p pace) begin(s *server) (*pacing, error) {
 		gap = time.Second / time.Duration(p.perSecond)
 	}
 	began := time.Now()
+	run.counted = began.Add(p.warm)
 	for i, c := range conns {
 		if p.anonymous {
 			c.token = ""
@@ -86,6 +92,12 @@ func (run *pacing) drive(c *connection, p pace, due time.Time, step time.Duratio
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.path, err)
 		}
+		if len(reply) < p.minReply {
+			return fmt.Errorf("%s: a reply of %d bytes is too short to be right", p.path, len(reply))
+		}
+		if sent.Before(run.counted) {
+			continue
+		}
 		done.calls++
 		done.bytes += len(reply)
 		done.latency.record(time.Since(sent))
@@ -123,19 +135,27 @@ const (
 // putsBeside is the pace of those puts.
 func putsBeside() pace {
 	return pace{
-		path: methodPut, perSecond: besidePutsPerSecond, conns: besideConns,
-		source: func() func([]byte) ([]byte, bool) { return putSource(false, nil) },
+		path: methodPut, perSecond: besidePutsPerSecond, conns: besideConns, source: randomPuts,
 	}
 }
+
+// randomPuts is a source of puts whose keys do not repeat.
+func randomPuts() func([]byte) ([]byte, bool) { return putSource(false, nil) }
 
 // besidePuts puts at the fixed pace while meanwhile runs, and until it has ended. With settles the background
 // work that follows belongs to the cost.
 func besidePuts(s *server, settles bool, meanwhile func() error) (measurement, error) {
-	m, err := startMeter(s)
+	return besidePace(putsBeside(), []*server{s}, []*server{s}, settles, meanwhile)
+}
+
+// besidePace keeps a pace of puts at some servers while meanwhile runs, and until it has ended; what both cost is
+// counted at all servers that belong together.
+func besidePace(p pace, at, costs []*server, settles bool, meanwhile func() error) (measurement, error) {
+	m, err := startMeter(costs...)
 	if err != nil {
 		return measurement{}, err
 	}
-	puts, err := putsBeside().begin(s)
+	puts, err := p.begin(at...)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -148,7 +168,7 @@ func besidePuts(s *server, settles bool, meanwhile func() error) (measurement, e
 		return measurement{}, failed
 	}
 	if settles {
-		if err := s.settle(); err != nil {
+		if err := settle(costs); err != nil {
 			return measurement{}, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -53,6 +54,32 @@ func TestAPaceIsKeptAndEndsWhenThereIsNothingLeft(t *testing.T) {
 	}
 	if again, err := run.stop(); err != nil || again.calls != want {
 		t.Errorf("stopped again: %d calls, %v", again.calls, err)
+	}
+}
+
+func TestCallsOfTheWarmUpAreMadeAndNotCounted(t *testing.T) {
+	store := &fakeStore{}
+	source := numbered(50)
+	run, err := pace{path: methodPut, conns: 2, source: source, warm: time.Hour}.begin(serve(t, store))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := run.wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.calls != 0 || done.latency.total != 0 || store.puts.Load() != 50 {
+		t.Errorf("%d calls and %d latencies of %d puts were counted", done.calls, done.latency.total, store.puts.Load())
+	}
+}
+
+func TestAPaceEndsWithAReplyTooShortToBeRight(t *testing.T) {
+	run, err := pace{path: methodRange, conns: 1, source: getSource, minReply: 1000}.begin(serve(t, &fakeStore{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run.wait(); err == nil || !strings.Contains(err.Error(), "too short") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -35,9 +35,11 @@ const (
 	sheetData sheet = ""
 	// sheetUpkeep has the rows about users and about looking after a store.
 	sheetUpkeep sheet = "upkeep"
+	// sheetCluster has the rows about clusters of three members.
+	sheetCluster sheet = "cluster"
 )
 
-func sheets() []sheet { return []sheet{sheetData, sheetUpkeep} }
+func sheets() []sheet { return []sheet{sheetData, sheetUpkeep, sheetCluster} }
 
 // The metrics rows are made of.
 var (
@@ -95,6 +97,7 @@ func groups() []group {
 	return []group{
 		putGroup(), readGroup(), watchGroup(), startGroup(),
 		authGroup(), loginGroup(), storeGroup(), compactGroup(),
+		clusterPutGroup(), clusterReadGroup(), failoverGroup(), slowDiskGroup(), joinGroup(),
 	}
 }
 
@@ -126,6 +129,8 @@ type run struct {
 	progress io.Writer
 	// pinned is, per product slot, the older revision that pages are read at.
 	pinned map[string]int64
+	// places is, per product slot, where the members of the filled cluster live.
+	places map[string][]place
 }
 
 // loadTime is how long one row's load lasts in a block.

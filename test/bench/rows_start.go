@@ -124,7 +124,7 @@ func timedStart(ctx context.Context, p product, dir string, found block, id stri
 	if err != nil {
 		return nil, err
 	}
-	m := meter{server: s, began: s.started, clientCPU: ownCPUTime(), machineTime: machine}
+	m := meter{servers: []*server{s}, began: s.started, clientCPU: ownCPUTime(), machineTime: machine}
 	used, err := m.read()
 	if err != nil {
 		s.kill()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,9 +29,21 @@ const absentKey = "absent"
 // quotaBytes is the backend quota given to both servers: etcd's default of 2 GiB would end long runs.
 const quotaBytes = "8589934592"
 
+// place is where a server lives: what it is called, where it listens and keeps its data, and whom it belongs to. A
+// server that is started again in its place is the same member again.
+type place struct {
+	name         string
+	dir          string
+	client, peer string   // host:port
+	initial      string   // the members it begins with, as --initial-cluster has them
+	flags        []string // further ones
+	drag         *drag    // slows its syncs, unless nil
+}
+
 // server is one running process of a product.
 type server struct {
 	product product
+	place   place
 	address string
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when the process is gone
@@ -42,32 +53,46 @@ type server struct {
 	token   string // what connections opened from now on say who they are with
 }
 
-// startServer starts a product on free loopback ports with its data in dir and returns at once. The end of
-// the context kills it. Further flags may be given.
+// startServer starts a product as a cluster of one on free loopback ports with its data in dir and returns at once. The
+// end of the context kills it. Further flags may be given.
 func startServer(ctx context.Context, p product, dir string, flags ...string) (*server, error) {
-	client, peer, err := freeAddresses()
+	free, err := freeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{product: p, address: client, dir: dir, log: dir + ".log", ended: make(chan struct{})}
+	return launch(ctx, p, place{
+		name: "bench", dir: dir, client: free[0], peer: free[1], initial: "bench=http://" + free[1], flags: flags,
+	})
+}
+
+// launch starts a product in its place and returns at once. The end of the context kills it.
+func launch(ctx context.Context, p product, at place) (*server, error) {
+	s := &server{
+		product: p, place: at, address: at.client, dir: at.dir, log: at.dir + ".log", ended: make(chan struct{}),
+	}
 	log, err := os.Create(s.log)
 	if err != nil {
 		return nil, fmt.Errorf("create server log: %w", err)
 	}
 	defer func() { _ = log.Close() }() // the process has its own copy
 	s.cmd = exec.CommandContext(ctx, p.binary, append([]string{
-		"--name", "bench", "--data-dir", dir,
-		"--listen-client-urls", "http://" + client, "--advertise-client-urls", "http://" + client,
-		"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer,
-		"--initial-cluster", "bench=http://" + peer,
+		"--name", at.name, "--data-dir", at.dir,
+		"--listen-client-urls", "http://" + at.client, "--advertise-client-urls", "http://" + at.client,
+		"--listen-peer-urls", "http://" + at.peer, "--initial-advertise-peer-urls", "http://" + at.peer,
+		"--initial-cluster", at.initial,
 		"--quota-backend-bytes", quotaBytes, "--log-level", "error",
-	}, flags...)...)
+	}, at.flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	s.cmd.Dir = filepath.Dir(dir)
+	s.cmd.Dir = filepath.Dir(at.dir)
 	// An interrupted benchmark must not leave a server behind.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.started = time.Now()
-	if err := s.cmd.Start(); err != nil {
+	if at.drag == nil {
+		err = s.cmd.Start()
+	} else {
+		err = at.drag.start(s.cmd)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", p.name, err)
 	}
 	go func() {
@@ -97,10 +122,8 @@ func (s *server) awaitRead() (time.Duration, error) {
 	deadline := s.started.Add(startLimit)
 	var last error
 	for time.Now().Before(deadline) {
-		select {
-		case <-s.ended:
-			return 0, fmt.Errorf("%s ended while starting; its log says:\n%s", s.product.name, s.logTail())
-		default:
+		if err := s.alive(); err != nil {
+			return 0, err
 		}
 		if _, last = s.revision(); last == nil {
 			return time.Since(s.started), nil
@@ -108,6 +131,16 @@ func (s *server) awaitRead() (time.Duration, error) {
 		time.Sleep(readyPoll)
 	}
 	return 0, fmt.Errorf("%s did not answer within %v: %w; its log says:\n%s", s.product.name, startLimit, last, s.logTail())
+}
+
+// alive is an error if the process has ended.
+func (s *server) alive() error {
+	select {
+	case <-s.ended:
+		return fmt.Errorf("%s ended by itself; its log says:\n%s", s.product.name, s.logTail())
+	default:
+		return nil
+	}
 }
 
 // revision reads the store's revision with a linearizable read on a connection of its own.
@@ -164,10 +197,13 @@ func (s *server) dial() (*connection, error) {
 }
 
 // connect opens n connections.
-func (s *server) connect(n int) ([]*connection, error) {
+func (s *server) connect(n int) ([]*connection, error) { return connectOver([]*server{s}, n) }
+
+// connectOver opens n connections, dealt out to the servers in turn.
+func connectOver(servers []*server, n int) ([]*connection, error) {
 	conns := make([]*connection, 0, n)
-	for range n {
-		c, err := s.dial()
+	for i := range n {
+		c, err := servers[i%len(servers)].dial()
 		if err != nil {
 			closeAll(conns)
 			return nil, err
@@ -190,6 +226,11 @@ func (s *server) stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop %s: %w; its log says:\n%s", s.product.name, err, s.logTail())
 	}
+	return s.awaitEnd()
+}
+
+// awaitEnd waits for a server that was told to stop.
+func (s *server) awaitEnd() error {
 	select {
 	case <-s.ended:
 		return nil
@@ -212,19 +253,4 @@ func (s *server) logTail() string {
 		return err.Error()
 	}
 	return string(data[max(0, len(data)-2000):])
-}
-
-// freeAddresses finds two free loopback ports. Both are held until both are known, so they differ.
-func freeAddresses() (client, peer string, err error) {
-	first, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = first.Close() }()
-	second, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = second.Close() }()
-	return first.Addr().String(), second.Addr().String(), nil
 }
