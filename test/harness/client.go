@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
@@ -19,7 +20,7 @@ const CallLimit = 10 * time.Second
 func (n *Node) Client(t testing.TB) *clientv3.Client {
 	t.Helper()
 	c, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{n.ClientAddr}, DialTimeout: CallLimit, Logger: zap.NewNop(),
+		Endpoints: []string{n.ClientAddr}, DialTimeout: CallLimit, Logger: zap.NewNop(), TLS: n.tls(),
 	})
 	if err != nil {
 		t.Fatalf("open a client: %v", err)
@@ -32,7 +33,7 @@ func (n *Node) Client(t testing.TB) *clientv3.Client {
 func (n *Node) Conn(t testing.TB) *grpc.ClientConn {
 	t.Helper()
 	c, err := grpc.NewClient("passthrough:///"+n.ClientAddr,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(n.credentials()),
 		// A test that restarts its server should not wait out a second of backoff.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond},
@@ -44,6 +45,14 @@ func (n *Node) Conn(t testing.TB) *grpc.ClientConn {
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return c
+}
+
+// credentials are those of a bare connection.
+func (n *Node) credentials() credentials.TransportCredentials {
+	if config := n.tls(); config != nil {
+		return credentials.NewTLS(config)
+	}
+	return insecure.NewCredentials()
 }
 
 // Ctx returns a context that ends after the ordinary limit of a call, or with the test.

@@ -47,8 +47,12 @@ func (n *Node) StartCtl(t testing.TB, args ...string) *Proc {
 	if err != nil {
 		t.Fatal(err)
 	}
+	first := []string{"--endpoints", n.ClientAddr}
+	if n.opt.PKI != nil {
+		first = append(first, n.opt.PKI.CtlArgs()...)
+	}
 	return startFor(t, procSpec{
-		path: bins.Etcdctl, args: append([]string{"--endpoints", n.ClientAddr}, args...),
+		path: bins.Etcdctl, args: append(first, args...),
 		env: cleanEnv(), dir: t.TempDir(), stdin: true,
 	})
 }

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,10 +31,21 @@ type Options struct {
 	Prefix []string
 	// QuietLog leaves the server's log out of a failing test's output, where the failure says enough.
 	QuietLog bool
+	// Name is the member's; empty means n1.
+	Name string
+	// InitialCluster lists the members that found the cluster; empty means this one alone.
+	InitialCluster string
+	// ClientAddr and PeerAddr are where it listens; empty means a free port.
+	ClientAddr, PeerAddr string
+	// Advertise is where other members find it, when something stands before its peer port.
+	Advertise string
+	// PKI makes it speak TLS with everybody; nil means plain text.
+	PKI *PKI
 }
 
 // Node is one server process and the directory it works on. It can be killed and started again.
 type Node struct {
+	Name       string      // the member's name
 	Dir        string      // data directory
 	ClientAddr string      // host:port of gRPC and HTTP
 	PeerAddr   string      // host:port for other members
@@ -64,7 +76,19 @@ func New(t testing.TB, opt Options) *Node {
 	if opt.Binary == "" {
 		opt.Binary = bins.Server
 	}
-	n := &Node{Dir: opt.Dir, ClientAddr: FreeAddr(t), PeerAddr: FreeAddr(t), Log: new(Transcript), t: t, opt: opt, work: t.TempDir()}
+	if opt.Name == "" {
+		opt.Name = "n1"
+	}
+	if opt.ClientAddr == "" {
+		opt.ClientAddr = FreeAddr(t)
+	}
+	if opt.PeerAddr == "" {
+		opt.PeerAddr = FreeAddr(t)
+	}
+	n := &Node{
+		Name: opt.Name, Dir: opt.Dir, ClientAddr: opt.ClientAddr, PeerAddr: opt.PeerAddr, Log: new(Transcript),
+		t: t, opt: opt, work: t.TempDir(),
+	}
 	if n.Dir == "" {
 		n.Dir = filepath.Join(t.TempDir(), "node")
 	}
@@ -74,7 +98,7 @@ func New(t testing.TB, opt Options) *Node {
 		}
 		n.checkLog(t)
 		if t.Failed() && !opt.QuietLog {
-			t.Logf("log of %s:\n%s", filepath.Base(opt.Binary), n.Log.Tail(4000))
+			t.Logf("log of %s %s:\n%s", filepath.Base(opt.Binary), n.Name, n.Log.Tail(4000))
 		}
 	})
 	return n
@@ -94,13 +118,21 @@ func (n *Node) checkLog(t testing.TB) {
 
 // Args is the command line the harness gives to every node, without the options' own.
 func (n *Node) Args() []string {
-	return []string{
-		"--name", "n1",
+	founders := n.opt.InitialCluster
+	if founders == "" {
+		founders = n.Name + "=" + n.AdvertisedURL()
+	}
+	args := []string{
+		"--name", n.Name,
 		"--data-dir", n.Dir,
 		"--listen-client-urls", n.URL(), "--advertise-client-urls", n.URL(),
-		"--listen-peer-urls", n.PeerURL(), "--initial-advertise-peer-urls", n.PeerURL(),
-		"--initial-cluster", "n1=" + n.PeerURL(),
+		"--listen-peer-urls", n.PeerURL(), "--initial-advertise-peer-urls", n.AdvertisedURL(),
+		"--initial-cluster", founders,
 	}
+	if n.opt.PKI != nil {
+		args = append(args, n.opt.PKI.Args()...)
+	}
+	return args
 }
 
 // Launch starts the process and returns at once.
@@ -124,28 +156,35 @@ func (n *Node) Launch(t testing.TB) {
 // WaitReady waits until the node answers /health with 200.
 func (n *Node) WaitReady(t testing.TB) {
 	t.Helper()
-	err := Poll(startLimit, func() error {
+	n.waitFor(t, "/health", startLimit)
+}
+
+// waitFor waits until the node answers one of its paths with 200.
+func (n *Node) waitFor(t testing.TB, path string, limit time.Duration) {
+	t.Helper()
+	err := Poll(limit, func() error {
 		if n.proc.Exited() {
 			return nil
 		}
-		return healthy(n.URL())
+		return n.healthy(path)
 	})
 	if err == nil && n.proc.Exited() {
 		err = fmt.Errorf("the server ended with exit code %d", n.proc.cmd.ProcessState.ExitCode())
 	}
 	if err != nil {
-		t.Fatalf("start the server: %v", err)
+		t.Fatalf("wait for %s of %s: %v", path, n.Name, err)
 	}
 }
 
-func healthy(url string) error {
+// healthy asks the node at one of its paths that answer 200 when all is well.
+func (n *Node) healthy(path string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/health", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.URL()+path, nil)
 	if err != nil {
 		return err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: n.tls()}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
@@ -162,10 +201,33 @@ func healthy(url string) error {
 }
 
 // URL is the client URL.
-func (n *Node) URL() string { return "http://" + n.ClientAddr }
+func (n *Node) URL() string { return n.scheme() + n.ClientAddr }
 
-// PeerURL is the peer URL.
-func (n *Node) PeerURL() string { return "http://" + n.PeerAddr }
+// PeerURL is the URL on which it listens for other members.
+func (n *Node) PeerURL() string { return n.scheme() + n.PeerAddr }
+
+// AdvertisedURL is the URL at which other members find it.
+func (n *Node) AdvertisedURL() string {
+	if n.opt.Advertise != "" {
+		return n.scheme() + n.opt.Advertise
+	}
+	return n.PeerURL()
+}
+
+func (n *Node) scheme() string {
+	if n.opt.PKI != nil {
+		return "https://"
+	}
+	return "http://"
+}
+
+// tls is what a client of the node needs; nil where it speaks plain text.
+func (n *Node) tls() *tls.Config {
+	if n.opt.PKI != nil {
+		return n.opt.PKI.Client()
+	}
+	return nil
+}
 
 // Proc is the running process.
 func (n *Node) Proc() *Proc { return n.proc }

@@ -1,0 +1,198 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// leasePrefix stands before the keys that hang on leases.
+const leasePrefix = "lease/"
+
+// leased is one lease and what was promised of it.
+type leased struct {
+	id      clientv3.LeaseID
+	key     string
+	kept    bool // somebody renews it
+	promise time.Time
+	renewed int
+}
+
+// Leases are leases that clients keep alive while a test breaks the cluster, each with a key that tells of its end. A
+// lease must not end before its time to live has passed since the last answered renewal was asked for.
+type Leases struct {
+	ttl    time.Duration
+	client *clientv3.Client
+	from   int64
+
+	mu    sync.Mutex
+	all   map[string]*leased
+	ended map[string]time.Time // when somebody first saw that the key is gone
+	stop  chan struct{}
+	calm  chan struct{} // closed when nothing is renewed any more
+	group sync.WaitGroup
+}
+
+// Leases grants leases with a time to live in seconds; the first part of them is kept alive, the rest is left to end.
+func (c *Cluster) Leases(t testing.TB, ttl int64, kept, left int) *Leases {
+	t.Helper()
+	l := &Leases{
+		ttl: time.Duration(ttl) * time.Second, client: c.Client(t), all: map[string]*leased{}, ended: map[string]time.Time{},
+		stop: make(chan struct{}), calm: make(chan struct{}),
+	}
+	t.Cleanup(func() { l.end(); l.group.Wait() })
+	for i := range kept + left {
+		began := time.Now()
+		grant, err := l.client.Grant(Ctx(t), ttl)
+		if err != nil {
+			t.Fatalf("grant a lease: %v", err)
+		}
+		lease := &leased{id: grant.ID, key: fmt.Sprintf("%s%x", leasePrefix, grant.ID), kept: i < kept, promise: began.Add(l.ttl)}
+		put, err := l.client.Put(Ctx(t), lease.key, lease.key, clientv3.WithLease(grant.ID))
+		if err != nil {
+			t.Fatalf("put a key on a lease: %v", err)
+		}
+		if l.from == 0 {
+			l.from = put.Header.Revision
+		}
+		l.all[lease.key] = lease
+	}
+	l.group.Go(l.watch)
+	for _, lease := range l.all {
+		if lease.kept {
+			l.group.Go(func() { l.keep(lease) })
+		}
+	}
+	return l
+}
+
+func (l *Leases) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range []chan struct{}{l.calm, l.stop} {
+		select {
+		case <-c:
+		default:
+			close(c)
+		}
+	}
+}
+
+// keep renews one lease until the renewals end.
+func (l *Leases) keep(lease *leased) {
+	for {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), l.ttl)
+		resp, err := l.client.KeepAliveOnce(ctx, lease.id)
+		cancel()
+		l.mu.Lock()
+		switch {
+		case err == nil && resp.TTL > 0:
+			lease.promise = began.Add(time.Duration(resp.TTL) * time.Second)
+			lease.renewed++
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			l.gone(lease.key)
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+		pause := l.ttl / 4
+		if err != nil {
+			pause = afterError
+		}
+		select {
+		case <-l.calm:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// watch notes when keys end, as soon as anybody can hear of it.
+func (l *Leases) watch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	l.group.Go(func() {
+		<-l.stop
+		cancel()
+	})
+	next := l.from
+	for ctx.Err() == nil {
+		inner, end := context.WithCancel(clientv3.WithRequireLeader(ctx))
+		for resp := range l.client.Watch(inner, leasePrefix, clientv3.WithPrefix(), clientv3.WithRev(next)) {
+			l.mu.Lock()
+			for _, ev := range resp.Events {
+				next = max(next, ev.Kv.ModRevision+1)
+				if ev.Type == clientv3.EventTypeDelete {
+					l.gone(string(ev.Kv.Key))
+				}
+			}
+			l.mu.Unlock()
+		}
+		end()
+	}
+}
+
+// gone notes that a key has ended by now. The caller holds the mutex.
+func (l *Leases) gone(key string) {
+	if l.ended[key].IsZero() {
+		l.ended[key] = time.Now()
+	}
+}
+
+// AwaitEnd waits until all leases that nobody renews have ended.
+func (l *Leases) AwaitEnd(t testing.TB) {
+	t.Helper()
+	Eventually(t, SettleLimit, "leases end that nobody renews", func() error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for key, lease := range l.all {
+			if !lease.kept && l.ended[key].IsZero() {
+				return fmt.Errorf("%s lives", key)
+			}
+		}
+		return nil
+	})
+}
+
+// Finish checks that no lease ended too early, stops the renewals, and sees all of them end.
+func (l *Leases) Finish(t testing.TB) {
+	t.Helper()
+	l.mu.Lock()
+	for key, lease := range l.all {
+		if lease.kept && !l.ended[key].IsZero() {
+			t.Logf("%s was renewed %d times and has ended", key, lease.renewed)
+		}
+		if lease.kept && lease.renewed == 0 {
+			t.Errorf("%s was never renewed", key)
+		}
+	}
+	close(l.calm)
+	for _, lease := range l.all {
+		lease.kept = false
+	}
+	l.mu.Unlock()
+	l.AwaitEnd(t)
+	l.end()
+	l.group.Wait()
+	for _, text := range l.early() {
+		t.Error(text)
+	}
+}
+
+// early tells of leases that ended before what was promised of them.
+func (l *Leases) early() []string {
+	var f findings
+	for key, lease := range l.all {
+		if by := lease.promise.Sub(l.ended[key]); by > 0 {
+			f.add("%s ended %v before its time; it was renewed %d times", key, by, lease.renewed)
+		}
+	}
+	return f.list
+}
