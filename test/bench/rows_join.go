@@ -96,7 +96,7 @@ func measureJoin(ctx context.Context, r *run, p product) (block, error) {
 	var alone measurement
 	for range 2 { // the first is a warm-up
 		alone, err = besidePace(putsBeside(), []*server{lead}, c.members, false, func() error {
-			pause(ctx, r.loadTime())
+			pause(ctx, r.longTime())
 			return nil
 		})
 		if err != nil {

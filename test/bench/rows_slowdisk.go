@@ -40,8 +40,8 @@ func slowDiskGroup() group {
 	}
 }
 
-// slowTime is how long puts go on beside a slow disk, and before.
-func (r *run) slowTime() time.Duration {
+// longTime is how long puts go on whose p99 is compared: there are enough of them then to have one.
+func (r *run) longTime() time.Duration {
 	if r.quick {
 		return 4 * time.Second
 	}
@@ -87,7 +87,7 @@ func slowFigures(ctx context.Context, r *run, c *cluster, disk *drag) (figures, 
 		return besidePace(puts, healthy, c.members, false, func() error {
 			pause(ctx, slowWarm)
 			disk.slow(delay)
-			pause(ctx, r.slowTime())
+			pause(ctx, r.longTime())
 			return nil
 		})
 	}
