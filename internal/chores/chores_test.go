@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -102,11 +103,52 @@ type fakeLog struct {
 func (l *fakeLog) Compact(to uint64) error { l.cut.Store(to); return nil }
 func (l *fakeLog) Size() int64             { return l.size.Load() }
 
+// needs is a follower that needs what is behind an index.
+type needs uint64
+
+func (n needs) KeepBehind() uint64 { return uint64(n) }
+
+func TestTheLogIsKeptForThoseWhoNeedItUntilItIsTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, m := open(t)
+		for i := range 20 {
+			apply(t, m, &pb.PutRequest{Key: fmt.Appendf(nil, "%d", i)})
+		}
+		if err := e.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			follower needs
+			catchUp  uint64
+			size     int64
+			want     uint64
+		}{
+			{follower: 7, want: 7},
+			{follower: 19, catchUp: 5, want: 16},
+			{follower: 19, catchUp: 500, want: 0},
+			{follower: 7, catchUp: 500, size: MaxKeptBytes, want: 0},
+			{follower: 7, catchUp: 500, size: MaxKeptBytes + 1, want: 21},
+		} {
+			log := new(fakeLog)
+			log.size.Store(step.size)
+			stop := running(t, NewCutter(CutterOptions{Log: log, Engine: e, Machine: m, Followers: step.follower, CatchUp: step.catchUp}).Run)
+			synctest.Wait()
+			if got := log.cut.Load(); got != step.want {
+				t.Errorf("%+v: cut at %d", step, got)
+			}
+			stop()
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestTheLogIsCutOnlyBehindWhatIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, m := open(t)
 		log := new(fakeLog)
-		stop := running(t, NewCutter(log, e, m, slog.New(slog.DiscardHandler)).Run)
+		stop := running(t, NewCutter(CutterOptions{Log: log, Engine: e, Machine: m, Followers: needs(math.MaxInt64)}).Run)
 		for i := range 10 {
 			apply(t, m, &pb.PutRequest{Key: fmt.Appendf(nil, "%d", i)})
 		}

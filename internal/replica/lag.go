@@ -110,6 +110,9 @@ type Progress struct {
 	heard   time.Time
 }
 
+// Silent is for how long the member was not heard, as of a time. A leader that is new has heard everybody.
+func (p Progress) Silent(now time.Time) time.Duration { return now.Sub(p.heard) }
+
 // Progress returns how far the other members are, by ID; nil on a member that does not lead.
 func (r *Replica) Progress() map[uint64]Progress {
 	p := r.progress.Load()

@@ -9,14 +9,16 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// Receive takes in messages of another member that was admitted. It never waits; what raft makes of them
-// happens in Run. What bounds them is what raft lets members have under way.
+// parcel is what came from another member at once.
+type parcel struct {
+	from     uint64
+	messages []*raftpb.Message
+}
+
+// Receive takes in messages of another member that was admitted, and owns them from then on. It never waits; what
+// raft makes of them happens in Run. What bounds them is what raft lets members have under way.
 func (r *Replica) Receive(from uint64, messages []*raftpb.Message) {
-	for _, m := range messages {
-		if m.GetFrom() == from && m.GetTo() == r.id {
-			r.received.put(m)
-		}
-	}
+	r.received.put(parcel{from, messages})
 }
 
 // do has f done by Run. It never waits.
@@ -24,12 +26,17 @@ func (r *Replica) do(f func()) { r.tasks.put(f) }
 
 // receive hands what came from other members to raft.
 func (r *Replica) receive() error {
-	for _, m := range r.received.take() {
-		if r.failover.silenced(m.GetFrom()) {
+	for _, p := range r.received.take() {
+		if r.failover.silenced(p.from) {
 			continue
 		}
-		if err := r.step(m); err != nil {
-			return err
+		for _, m := range p.messages {
+			if m.GetFrom() != p.from || m.GetTo() != r.id {
+				continue
+			}
+			if err := r.step(m); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

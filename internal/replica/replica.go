@@ -64,8 +64,8 @@ type Replica struct {
 
 	outboxes *outboxes
 	memories *memories
-	received *mailbox[*raftpb.Message] // from other members to Run
-	tasks    *mailbox[func()]          // what others want done by Run, which owns the RawNode
+	received *mailbox[parcel] // from other members to Run
+	tasks    *mailbox[func()] // what others want done by Run, which owns the RawNode
 
 	appends *mailbox[*raftpb.Message] // from Run to RunAppend
 	applies *mailbox[*raftpb.Message] // from Run to RunApply
@@ -121,7 +121,7 @@ func New(o Options) (*Replica, error) {
 		barriers:  newBarriers(o.Seed),
 		outboxes:  newOutboxes(),
 		memories:  newMemories(),
-		received:  newMailbox[*raftpb.Message](),
+		received:  newMailbox[parcel](),
 		tasks:     newMailbox[func()](),
 		lag:       newLag(),
 		appends:   newMailbox[*raftpb.Message](),
