@@ -24,6 +24,7 @@ var arguedRooms = map[string]string{
 	"config": "one table row for each of etcd's 120 flags; the logger is its second noun, split it off when it grows",
 	"mvcc": "index, history, ranges, hashes and the sweep meet at one revision; splitting them would export their locks: " +
 		"about 4,200 lines, the largest room, and the reason for the height of this wall",
+	"replica": "whoever owns the raft node decides about order, reads, changes, leadership and lag in one loop: one file each",
 	"raftlog": "format, recovery and recycling argue about the same bytes",
 	"rpc":     "one file for each part of etcd's eight services, and before all of them one gate, one guard and one table of errors",
 }
