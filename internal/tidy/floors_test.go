@@ -15,7 +15,7 @@ var floors = [][]string{
 	{"state"},
 	{"replica", "watch", "expiry", "chores", "token", "lock", "snapshot"},
 	{"wire"},
-	{"rpc", "peer", "web", "config"},
+	{"rpc", "peer", "copies", "web", "config"},
 	{"server", "cli"},
 	{"cmd/keelson", "tidy"},
 }

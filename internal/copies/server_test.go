@@ -1,0 +1,357 @@
+package copies
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ask sends a request as a member does, and returns the answer with its body unread.
+func ask(t *testing.T, method, url string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set(headerCluster, fmt.Sprintf("%x", testCluster))
+	resp, err := new(http.Client).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	return resp
+}
+
+// text is the answer's status and body.
+func text(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, b))
+}
+
+func TestRequestsThatAreNoneAreRefused(t *testing.T) {
+	s := newSource(t, 10)
+	url := listen(t, s.Server) + Path
+	for query, want := range map[string]string{
+		"?min=x":          "400 min=x is no number",
+		"?id=a&frame=-1":  "400 frame=-1 is no number",
+		"?frame=7":        "400 frame=7 says that there was a copy before, and not which",
+		"?id=a&frame=7":   `410 the copy "a" is not kept any more`,
+		"?min=9999999999": fmt.Sprintf("503 this member has applied log entry %d, wanted is 9999999999", s.Applied().Index),
+	} {
+		resp := ask(t, http.MethodGet, url+query)
+		if got := text(t, resp); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+		if again := resp.Header.Get("Retry-After"); (again != "") != strings.HasPrefix(want, "503") {
+			t.Errorf("%s: Retry-After %q", query, again)
+		}
+	}
+	if got := text(t, ask(t, http.MethodPost, url)); !strings.HasPrefix(got, "405 ") {
+		t.Error(got)
+	}
+	resp, err := http.Get(url) //nolint:noctx // says no cluster, which is the point
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got := text(t, resp); got != "412 cluster ID mismatch" || resp.Header.Get(headerCluster) != "c1" {
+		t.Error(got, resp.Header)
+	}
+}
+
+// first reads the first frame of an answer.
+func first(t *testing.T, resp *http.Response) []byte {
+	t.Helper()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatal(text(t, resp))
+	}
+	r := reader{limit: DefaultRowBytes}
+	raw, _, err := r.next(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// TestFewCopiesAreKeptAndNotForLong asks for one more than are kept, with connections that nobody reads to the end.
+func TestFewCopiesAreKeptAndNotForLong(t *testing.T) {
+	s := newSource(t, 2000)
+	url := listen(t, s.Server) + Path
+	var ids []string
+	var open []*http.Response
+	for range maxKept {
+		resp := ask(t, http.MethodGet, url)
+		first(t, resp)
+		ids, open = append(ids, resp.Header.Get(headerID)), append(open, resp)
+	}
+	full := fmt.Sprintf("503 this member hands out %d copies of its state already", maxKept)
+	if got := text(t, ask(t, http.MethodGet, url)); got != full {
+		t.Fatal(got)
+	}
+	// One is not wanted any more.
+	if got := text(t, ask(t, http.MethodDelete, url+"?id="+ids[0])); got != "200" {
+		t.Fatal(got)
+	}
+	if got := text(t, ask(t, http.MethodGet, url+"?id="+ids[0])); !strings.HasPrefix(got, "410") {
+		t.Fatal(got)
+	}
+	resp := ask(t, http.MethodGet, url)
+	first(t, resp)
+	// The others have no connection any more. For a moment that does not make room.
+	for _, resp := range append(open, resp) {
+		_ = resp.Body.Close()
+	}
+	s.waitIdle(t)
+	if got := text(t, ask(t, http.MethodGet, url)); got != full {
+		t.Fatal(got)
+	}
+	now := time.Now()
+	for _, c := range []struct {
+		after time.Duration
+		left  int
+	}{{keptIdle - time.Second, maxKept}, {keptIdle + 10*time.Second, 0}} {
+		left, err := s.expire(now.Add(c.after), keptIdle)
+		if err != nil || s.kept() != c.left || left <= 0 || left > keptIdle {
+			t.Fatalf("after %v %d copies are kept, want %d; to look again after %v: %v", c.after, s.kept(), c.left, left, err)
+		}
+	}
+}
+
+// waitIdle waits until nobody sends.
+func (s *Server) waitIdle(t *testing.T) {
+	t.Helper()
+	for busy := true; busy && t.Context().Err() == nil; {
+		runtime.Gosched()
+		busy = false
+		s.mu.Lock()
+		for _, v := range s.views {
+			busy = busy || v.stop != nil
+		}
+		s.mu.Unlock()
+	}
+}
+
+// TestIdleCopiesYield fills all places with copies that nobody has fetched of for some seconds.
+func TestIdleCopiesYield(t *testing.T) {
+	s := newSource(t, 10)
+	for range maxKept {
+		v, err := s.begin(0, func() {})
+		if err == nil {
+			err = s.leave(v)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.begin(0, func() {}); err == nil {
+		t.Fatal("one copy too many")
+	}
+	s.mu.Lock()
+	for _, v := range s.views {
+		v.idle = v.idle.Add(-yieldIdle)
+		break
+	}
+	s.mu.Unlock()
+	v, err := s.begin(0, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.leave(v); err != nil || s.kept() != maxKept {
+		t.Fatalf("%d copies are kept: %v", s.kept(), err)
+	}
+}
+
+// TestANewConnectionTakesTheCopyFromAnOldOne goes on with a copy whose first connection is open, and is not read any more:
+// its sender is stuck.
+func TestANewConnectionTakesTheCopyFromAnOldOne(t *testing.T) {
+	s := newSource(t, 1)
+	s.piece = pieceBytes
+	for i := range 30 {
+		s.put(t, i*100, i*100+100, 4000) // 12 MB: more than two systems buffer
+	}
+	url := listen(t, s.Server) + Path
+	old := ask(t, http.MethodGet, url)
+	want := first(t, old)
+	again := ask(t, http.MethodGet, url+"?id="+old.Header.Get(headerID)+"&frame=0")
+	if got := first(t, again); string(got) != string(want) {
+		t.Fatal("the first frame is another one the second time")
+	}
+	// The sender of the old one was stopped, so it ends without its last frame.
+	r := reader{limit: DefaultRowBytes}
+	for {
+		_, last, err := r.next(old.Body)
+		if last != nil {
+			t.Fatal("the old connection came to its end")
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// TestPlacesAreForgotten goes back further than is kept.
+func TestPlacesAreForgotten(t *testing.T) {
+	s := newSource(t, 3000)
+	v, err := s.begin(0, func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[uint64]uint32{}
+	for last := false; !last; {
+		if _, last, err = v.next(300); err != nil {
+			t.Fatal(err)
+		}
+		sums[v.at.frames] = v.at.crc
+	}
+	end := v.at
+	if end.frames < keptMarks+100 || len(v.marks) > keptMarks {
+		t.Fatalf("%d frames, %d marks", end.frames, len(v.marks))
+	}
+	if v.goTo(end.frames-keptMarks-1) || v.goTo(end.frames+1) {
+		t.Error("a place that nobody knows was found")
+	}
+	for _, back := range []uint64{0, 1, 5, keptMarks - 10} {
+		if err := v.rest(); err != nil {
+			t.Fatal(err)
+		}
+		at := end.frames - back
+		if !v.goTo(at) || v.at.crc != sums[at] {
+			t.Fatalf("frame %d of %d is not found", at, end.frames)
+		}
+	}
+	for last := false; !last; {
+		if _, last, err = v.next(300); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v.at.totals != end.totals {
+		t.Errorf("the second time it is %+v, it was %+v", v.at.totals, end.totals)
+	}
+	// Long keys take the places of others.
+	v.marks, v.markSize = nil, 0
+	for i := range 20 {
+		v.remember(mark{totals{frames: end.frames + 1 + uint64(i)}, make([]byte, keptMarkBytes/4)})
+	}
+	if len(v.marks) > 5 || v.markSize > keptMarkBytes {
+		t.Errorf("%d marks of %d bytes", len(v.marks), v.markSize)
+	}
+	if !v.goTo(0) || v.markSize != 0 {
+		t.Error("the beginning is not found")
+	}
+	if err := s.leave(v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTheEndOfRunIsTheEndOfAllCopies ends it under two connections.
+func TestTheEndOfRunIsTheEndOfAllCopies(t *testing.T) {
+	m := openMachine(t, vfs.NewMem(), "source")
+	m.put(t, 0, 3000, 3000)
+	s := NewServer(m.Machine, Options{Cluster: testCluster})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	l := httptest.NewServer(s)
+	defer l.Close()
+	a, b := ask(t, http.MethodGet, l.URL+Path), ask(t, http.MethodGet, l.URL+Path)
+	first(t, a)
+	first(t, b)
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	// Nothing of the storage is in use any more, or it would not close.
+	if err := m.engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := text(t, ask(t, http.MethodGet, l.URL+Path)); got != "503 this member is stopping" {
+		t.Error(got)
+	}
+}
+
+func TestRunLetsGoOfWhatNobodyFetches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := openMachine(t, vfs.NewMem(), "source")
+		s := NewServer(m.Machine, Options{Cluster: testCluster})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		for range 2 {
+			v, err := s.begin(0, func() {})
+			if err == nil {
+				err = s.leave(v)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(keptIdle / 3)
+		}
+		synctest.Wait()
+		if n := s.kept(); n != 2 {
+			t.Errorf("%d copies are kept", n)
+		}
+		time.Sleep(keptIdle/3 + time.Second)
+		if n := s.kept(); n != 1 {
+			t.Errorf("%d copies are kept, one was given up", n)
+		}
+		time.Sleep(keptIdle)
+		if n := s.kept(); n != 0 {
+			t.Errorf("%d copies are kept that nobody fetches", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := m.engine.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestTheRateIsForAllTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pace{rate: 1000}
+		if n := p.piece(); n != minPiece {
+			t.Errorf("a piece of %d bytes", n)
+		}
+		began := time.Now()
+		done := make(chan error)
+		for range 2 {
+			go func() {
+				var err error
+				for range 10 {
+					if err == nil {
+						err = p.wait(t.Context(), time.Now(), 500)
+					}
+				}
+				done <- err
+			}()
+		}
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(began); took != 10*time.Second {
+			t.Errorf("10,000 bytes took %v", took)
+		}
+		free := pace{}
+		began = time.Now()
+		if err := free.wait(t.Context(), began, 1<<30); err != nil || time.Since(began) != minRest || free.piece() != pieceBytes {
+			t.Errorf("a rest of %v: %v", time.Since(began), err)
+		}
+	})
+}
