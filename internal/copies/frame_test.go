@@ -97,7 +97,7 @@ func counted(rows ...string) (t totals) {
 func TestAHostileSourceLeavesNothing(t *testing.T) {
 	good := map[string]string{
 		headerCluster: fmt.Sprintf("%x", testCluster), headerID: "x", headerIndex: "9", headerTerm: "1", headerBytes: "100", headerDisk: "100",
-		headerStream: fmt.Sprint(streamVersion), headerFormat: fmt.Sprint(state.CopyFormat),
+		headerLevel: "1", headerStream: fmt.Sprint(streamVersion), headerFormat: fmt.Sprint(state.CopyFormat),
 	}
 	serve := func(body []byte, change map[string]string) error {
 		d := newTarget()
@@ -122,7 +122,7 @@ func TestAHostileSourceLeavesNothing(t *testing.T) {
 	for header, c := range map[string]struct{ value, want string }{
 		headerID: {"", "it has no name"}, headerIndex: {"8", "its state goes to log entry 8, wanted is 9"}, headerTerm: {"x", "is no copy"},
 		headerBytes: {"-1", "is no copy"}, headerDisk: {"18446744073709551615", "is no copy"},
-		headerStream: {"2", "its copies have version 2"}, headerFormat: {"9", "its state has format 9"},
+		headerStream: {"2", "its copies have version 2"}, headerLevel: {"9999", "its cluster runs at level 9999"}, headerFormat: {"9", "its state has format 9"},
 	} {
 		if err := serve(nil, map[string]string{header: c.value}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v, want %q", header, c.value, err, c.want)

@@ -141,6 +141,7 @@ func describe(h http.Header, v *view) {
 	h.Set(headerID, v.id)
 	h.Set(headerIndex, strconv.FormatUint(v.original.Applied.Index, 10))
 	h.Set(headerTerm, strconv.FormatUint(v.original.Applied.Term, 10))
+	h.Set(headerLevel, strconv.FormatUint(uint64(v.original.Level), 10))
 	h.Set(headerBytes, strconv.FormatInt(v.original.Bytes, 10))
 	h.Set(headerDisk, strconv.FormatInt(v.original.DiskBytes, 10))
 }

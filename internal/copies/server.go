@@ -25,6 +25,7 @@ const (
 	headerID      = "X-Keelson-Copy-Id"
 	headerIndex   = "X-Keelson-Applied-Index"
 	headerTerm    = "X-Keelson-Applied-Term"
+	headerLevel   = "X-Keelson-Cluster-Level"
 	headerBytes   = "X-Keelson-Copy-Bytes" // about what the rows take
 	headerDisk    = "X-Keelson-Disk-Bytes" // about what the copy takes on the disk
 )

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/state"
 	"github.com/keelson-db/keelson/internal/storage"
 )
@@ -170,7 +171,7 @@ func parseOffer(h http.Header) (o offer, err error) {
 	o.id = h.Get(headerID)
 	o.at = state.Position{Index: number(headerIndex, 64), Term: number(headerTerm, 64)}
 	o.bytes, o.disk = int64(number(headerBytes, 63)), int64(number(headerDisk, 63))
-	stream, format := number(headerStream, 64), number(headerFormat, 64)
+	stream, format, level := number(headerStream, 64), number(headerFormat, 64), number(headerLevel, 64)
 	switch {
 	case err != nil:
 		return o, err
@@ -178,6 +179,8 @@ func parseOffer(h http.Header) (o offer, err error) {
 		return o, fmt.Errorf("%w: it has no name", errStrange)
 	case stream != streamVersion:
 		return o, fmt.Errorf("its copies have version %d and this release takes version %d", stream, streamVersion)
+	case level > command.Level:
+		return o, fmt.Errorf("its cluster runs at level %d and this release knows level %d: start a release that is as new as the other members'", level, command.Level)
 	case format != state.CopyFormat:
 		return o, fmt.Errorf("its state has format %d and this release reads format %d", format, state.CopyFormat)
 	}

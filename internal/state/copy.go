@@ -91,6 +91,7 @@ func (c *Copy) Abort() error { return c.loader.Abort() }
 // Brief is what a state says of itself in its smallest tables.
 type Brief struct {
 	Applied   Position
+	Level     uint32 // feature level of the cluster
 	Log       uint64 // names the log that feeds it
 	ConfState *raftpb.ConfState
 	Members   *member.Table // with the cluster's ID, and whose state it is
@@ -109,6 +110,9 @@ func Peek(e *storage.Engine) (*Brief, error) {
 	}
 	if !ok {
 		return nil, errors.New("read the applied position: it is missing")
+	}
+	if b.Level, err = readLevel(e); err != nil {
+		return nil, err
 	}
 	if b.Log, err = readLog(e); err != nil {
 		return nil, err

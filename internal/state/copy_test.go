@@ -172,7 +172,7 @@ func TestACopyHasUsersAlarmsAndEverythingElse(t *testing.T) {
 	before := files()
 	b, err := PeekAt(storage.Options{FS: c.fs, Dir: "state"})
 	w.must(err)
-	if b.Applied != w.m.Applied() || b.Log != copyLog || !proto.Equal(b.ConfState, w.m.ConfState()) ||
+	if b.Applied != w.m.Applied() || b.Level != w.m.Level() || b.Log != copyLog || !proto.Equal(b.ConfState, w.m.ConfState()) ||
 		b.Members.Local() != copyLocal || len(b.Members.List()) != 2 {
 		t.Fatalf("the brief is %+v", b)
 	}
@@ -231,11 +231,12 @@ func TestWhatIsNoCopyIsRefused(t *testing.T) {
 		}
 	}
 	for name, rows := range map[string][][2]string{
-		"nothing":        nil,
-		"no position":    {{"m" + storage.MetaConfState, ""}, {"m" + storage.MetaFormat, "\x02"}},
-		"no voters":      {{"m" + storage.MetaApplied, "1234567812345678"}, {"m" + storage.MetaFormat, "\x02"}},
-		"another format": {{"m" + storage.MetaApplied, "1234567812345678"}, {"m" + storage.MetaConfState, ""}, {"m" + storage.MetaFormat, "\x03"}},
-		"odd members":    {{"m" + storage.MetaApplied, "1234567812345678"}, {"m" + storage.MetaConfState, ""}, {"m" + storage.MetaFormat, "\x02"}, {"n12345678", "?"}},
+		"nothing":             nil,
+		"no position":         {{"m" + storage.MetaConfState, ""}, {"m" + storage.MetaFormat, "\x02"}},
+		"no voters":           {{"m" + storage.MetaApplied, "1234567812345678"}, {"m" + storage.MetaFormat, "\x02"}},
+		"another format":      {{"m" + storage.MetaApplied, "1234567812345678"}, {"m" + storage.MetaConfState, ""}, {"m" + storage.MetaFormat, "\x03"}},
+		"a level of tomorrow": {{"m" + storage.MetaApplied, "1234567812345678"}, {"m" + storage.MetaConfState, ""}, {"m" + storage.MetaFormat, "\x02"}, {"m" + storage.MetaLevel, "\x7f"}},
+		"odd members":         {{"m" + storage.MetaApplied, "1234567812345678"}, {"m" + storage.MetaConfState, ""}, {"m" + storage.MetaFormat, "\x02"}, {"n12345678", "?"}},
 	} {
 		w, c := begin()
 		for _, r := range rows {

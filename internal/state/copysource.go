@@ -13,6 +13,7 @@ type Original struct {
 	engine *storage.Snapshot
 
 	Applied   Position
+	Level     uint32 // feature level of the cluster
 	Bytes     int64 // about what its rows take; never much less
 	DiskBytes int64 // about what a copy takes on the disk; rather more than less
 }
@@ -27,8 +28,14 @@ func (m *Machine) Original() (*Original, error) {
 	}
 	o := &Original{engine: e, Bytes: bytes, DiskBytes: min(bytes, sizes.LiveBytes+sizes.MemTableBytes)}
 	var ok bool
-	if o.Applied, ok, err = readApplied(e.Get); err != nil || !ok {
-		return nil, errors.Join(errors.New("take an original of the state: there must be an applied position"), err, e.Close())
+	if o.Applied, ok, err = readApplied(e.Get); err == nil && !ok {
+		err = errors.New("there must be an applied position")
+	}
+	if err == nil {
+		o.Level, err = readLevel(e)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("take an original of the state: %w", err), e.Close())
 	}
 	return o, nil
 }
