@@ -20,7 +20,7 @@
 // after all before it in an earlier segment is durable. Nothing of a segment is
 // overwritten once it is durable. A failed write or sync is final: what the disk
 // holds is unknown from then on, and every later append returns that error. Only one
-// Log is open on a directory: its lock is held from Open or Create to Close.
+// Log is open on a directory: its lock is held from Open, Look or Create to Close.
 //
 // # Limits
 //
