@@ -24,8 +24,8 @@ func check(m *raftpb.Message) error {
 		return fmt.Errorf("%w: message type %d does not travel", errMalformed, m.GetType())
 	}
 	t, entries := m.GetType(), m.GetEntries()
-	// Raft takes a message without a term for one of its own, which these two are in a way.
-	if alone := t == raftpb.MsgProp || t == raftpb.MsgReadIndex; alone != (m.GetTerm() == 0) {
+	// Raft takes a message without a term for one of its own, which this one is in a way.
+	if alone := t == raftpb.MsgReadIndex; alone != (m.GetTerm() == 0) {
 		return fmt.Errorf("%w: %s of term %d", errMalformed, t, m.GetTerm())
 	}
 	if (t == raftpb.MsgSnap) != (m.GetSnapshot().GetMetadata().GetIndex() > 0) {

@@ -40,7 +40,7 @@ func plain(t raftpb.MessageType, term uint64) *raftpb.Message {
 // sentByRaft is one message of every type, with the fields that raft gives it.
 func sentByRaft() []*raftpb.Message {
 	question := []*raftpb.Entry{{Data: []byte("question")}}
-	proposal := plain(raftpb.MsgProp, 0)
+	proposal := plain(raftpb.MsgProp, 5)
 	proposal.Entries = []*raftpb.Entry{{Data: []byte("put")}, {Type: raftpb.EntryConfChange.Enum(), Data: []byte{}}, {}}
 	refused := plain(raftpb.MsgAppResp, 9)
 	refused.Index, refused.Reject, refused.RejectHint, refused.LogTerm = new(uint64(90)), new(true), new(uint64(80)), new(uint64(8))
@@ -264,7 +264,7 @@ func TestWhatRaftWouldChokeOnIsRefused(t *testing.T) {
 	bare, beat, snap := appendOf(5, 1, 1), plain(raftpb.MsgHeartbeat, 1), plain(raftpb.MsgSnap, 1)
 	bare.Entries[0].Index = nil
 	beat.Entries = []*raftpb.Entry{{}}
-	read, strange := plain(raftpb.MsgReadIndex, 0), plain(raftpb.MsgProp, 0)
+	read, strange := plain(raftpb.MsgReadIndex, 0), plain(raftpb.MsgProp, 5)
 	strange.Entries = []*raftpb.Entry{{Type: raftpb.EntryType(3).Enum()}}
 	wrong := plain(raftpb.MsgHeartbeat, 1)
 	wrong.Snapshot = &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(uint64(1))}}

@@ -61,6 +61,7 @@ func (r *Replica) apply(entries []*raftpb.Entry) ([]*changed, error) {
 		}
 	}
 	last := entries[len(entries)-1]
+	before := r.machine.Applied().Term
 	start := time.Now()
 	if err := r.machine.Commit(state.Position{Index: last.GetIndex(), Term: last.GetTerm()}); err != nil {
 		return nil, fmt.Errorf("apply entry %d: %w", last.GetIndex(), err)
@@ -73,6 +74,11 @@ func (r *Replica) apply(entries []*raftpb.Entry) ([]*changed, error) {
 	}
 	for _, tell := range g.after {
 		tell()
+	}
+	if last.GetTerm() > before {
+		if n := r.proposals.revive(last.GetTerm()); n > 0 {
+			r.logger.Info("requests that the last leader took with it are given to the next one", "requests", n, "term", last.GetTerm())
+		}
 	}
 	r.count(r.machine.TakeCounts())
 	return g.changes, nil

@@ -136,12 +136,20 @@ func (r *Replica) handAppend(m *raftpb.Message) {
 // becomes the next batch. A leader whose own disk is the slowest does not make the others wait for it: once they
 // have committed what it proposed, it proposes more.
 func (r *Replica) propose() error {
-	s := r.status.Load()
-	if s.Leader == raft.None || (r.appending > 0 && (s.Leader != s.ID || r.proposed > s.Commit)) {
+	if !r.proposals.any() {
 		return nil
 	}
+	// What raft knows now, not what it had to tell last: a proposal is remembered with the term it was made in.
+	s := r.node.BasicStatus()
+	term, leads := s.HardState.GetTerm(), s.Lead == r.id
+	switch {
+	case s.Lead == raft.None, r.appending > 0 && (!leads || r.proposed > s.HardState.GetCommit()):
+		return nil
+	case !leads && !r.Outbox(s.Lead, Bulk).stands():
+		return nil // it would be lost; Connected comes when there is a way again
+	}
 	for {
-		b := r.proposals.next()
+		b := r.proposals.next(term, leads)
 		if len(b.own) == 0 && b.forwarded == 0 {
 			if b.entry == nil {
 				return nil

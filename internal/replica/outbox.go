@@ -66,6 +66,13 @@ func (o *Outbox) Close() {
 	o.open, o.messages, o.bytes = false, nil, 0
 }
 
+// stands reports whether there is a way to the other member.
+func (o *Outbox) stands() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.open
+}
+
 // Ready returns a channel that holds a token while something may be inside.
 func (o *Outbox) Ready() <-chan struct{} { return o.ready }
 

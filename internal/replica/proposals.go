@@ -2,6 +2,8 @@ package replica
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +35,7 @@ type proposal struct {
 	encoded []byte     // size in front, as the entry holds it
 	since   time.Time
 	taken   time.Time    // when it became part of an entry
+	term    uint64       // in which it was given to the leader; 0 while it is queued
 	done    chan outcome // holds one, so that whoever answers never waits
 }
 
@@ -51,6 +54,7 @@ type proposals struct {
 	// forwarded are the commands that other members have passed on, as their entries hold them.
 	forwarded      [][]byte
 	forwardedBytes int
+	forwardedTerm  uint64 // whose leader they are for
 	waiting        map[uint64]*proposal
 	bytes          int64
 	nextID         uint64
@@ -102,9 +106,13 @@ func (p *proposals) wake() {
 	}
 }
 
-// forward queues the commands of another member, an entry's data. It returns false when there is no room.
-func (p *proposals) forward(entry []byte) bool {
+// forward queues the commands of another member, an entry's data, for the leader of a term. It returns false when
+// there is no room.
+func (p *proposals) forward(entry []byte, term uint64) bool {
 	p.mu.Lock()
+	if p.forwardedTerm != term {
+		p.forwarded, p.forwardedBytes, p.forwardedTerm = nil, 0, term
+	}
 	if p.closed || (len(p.forwarded) > 0 && p.forwardedBytes+len(entry) > MaxForwardedBytes) {
 		p.mu.Unlock()
 		return false
@@ -123,10 +131,21 @@ type batch struct {
 	forwarded int // bytes of the entry, in front, that came from other members
 }
 
-// next takes what is queued, as much as fits one entry. Commands whose callers have gone are left out.
-func (p *proposals) next() (b batch) {
+// any reports whether something is queued.
+func (p *proposals) any() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return len(p.queue) > 0 || len(p.forwarded) > 0
+}
+
+// next takes what is queued, as much as fits one entry, for the leader of a term, which this member may be. Commands
+// whose callers have gone are left out, and so is what others forwarded to an earlier leader: they will see to it.
+func (p *proposals) next(term uint64, leads bool) (b batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !leads || p.forwardedTerm != term {
+		p.forwarded, p.forwardedBytes = nil, 0
+	}
 	b.forwarded = p.nextForwarded(&b)
 	size, n := max(1, len(b.entry)), 0
 	for n < len(p.queue) && (size == 1 || size+len(p.queue[n].encoded) <= command.MaxEntryBytes) {
@@ -143,7 +162,7 @@ func (p *proposals) next() (b batch) {
 	for _, one := range p.queue[:n] {
 		if _, ok := p.waiting[one.id]; ok {
 			b.entry = append(b.entry, one.encoded...)
-			one.taken = now
+			one.taken, one.term = now, term
 			b.own = append(b.own, one)
 		}
 	}
@@ -184,11 +203,39 @@ func (p *proposals) nextForwarded(b *batch) int {
 func (p *proposals) putBack(b batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.queue = append(append(make([]*proposal, 0, len(b.own)+len(p.queue)), b.own...), p.queue...)
+	p.requeue(b.own)
 	if b.forwarded > 0 {
 		p.forwarded = append([][]byte{b.entry[:b.forwarded]}, p.forwarded...)
 		p.forwardedBytes += b.forwarded
 	}
+}
+
+// requeue puts proposals in front of the queue. The caller holds the mutex.
+func (p *proposals) requeue(list []*proposal) {
+	for _, one := range list {
+		one.term = 0
+	}
+	p.queue = append(append(make([]*proposal, 0, len(list)+len(p.queue)), list...), p.queue...)
+}
+
+// revive queues again what was given to leaders of earlier terms and was not applied when an entry of a later term was.
+// It never will be: only the leader of its term could have put it into the log, and there before that entry. So it
+// takes effect once, although its leader fell. It returns how many there were.
+func (p *proposals) revive(term uint64) int {
+	p.mu.Lock()
+	var lost []*proposal
+	for _, one := range p.waiting {
+		if one.term != 0 && one.term < term {
+			lost = append(lost, one)
+		}
+	}
+	slices.SortFunc(lost, func(a, b *proposal) int { return cmp.Compare(a.id, b.id) })
+	p.requeue(lost)
+	p.mu.Unlock()
+	if len(lost) > 0 {
+		p.wake()
+	}
+	return len(lost)
 }
 
 // settle ends the wait for the proposal that an entry's command came from and returns it, nil when nobody here

@@ -77,16 +77,19 @@ func (r *Replica) step(m *raftpb.Message) error {
 	return nil
 }
 
-// takeForwarded queues the proposals of another member among one's own. Raft passes them on to whoever leads,
-// if this member does not.
+// takeForwarded queues the proposals of another member among one's own. They carry the term whose leader they were
+// meant for: nobody else may put them into the log, because who sent them gives them to the next leader by itself.
 func (r *Replica) takeForwarded(m *raftpb.Message) {
+	if s := r.node.BasicStatus(); s.Lead != r.id || s.HardState.GetTerm() != m.GetTerm() {
+		return
+	}
 	for _, e := range m.GetEntries() {
 		ok := true
 		switch {
 		case e.GetType() == raftpb.EntryConfChange:
 			ok = r.changes.forward(e.GetData())
 		case e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0:
-			ok = r.proposals.forward(e.GetData())
+			ok = r.proposals.forward(e.GetData(), m.GetTerm())
 		}
 		if !ok {
 			r.logger.Warn("dropped proposals of another member: too many wait here", "from", fmt.Sprintf("%x", m.GetFrom()))
@@ -157,6 +160,9 @@ func (r *Replica) Lost(id uint64, dead bool) {
 func (r *Replica) deliverOutside(m *raftpb.Message) {
 	if r.office.muted && (m.GetType() == raftpb.MsgApp || m.GetType() == raftpb.MsgHeartbeat) {
 		return
+	}
+	if m.GetType() == raftpb.MsgProp {
+		m.Term = new(r.node.BasicStatus().HardState.GetTerm()) // see takeForwarded
 	}
 	if !r.send(m) && m.GetType() == raftpb.MsgApp {
 		r.node.ReportUnreachable(m.GetTo())

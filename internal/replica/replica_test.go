@@ -160,7 +160,7 @@ func TestTheQueueIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for {
-		b := p.next()
+		b := p.next(1, true)
 		if b.entry == nil {
 			t.Fatal("the new proposal is lost")
 		}
