@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/keelson-db/keelson/internal/watch"
 )
 
-// Proposer is what the services need of the replica.
+// Proposer is what most services need of the replica.
 type Proposer interface {
 	// Propose puts a command into the order of all commands and waits until it is applied here.
 	Propose(ctx context.Context, op command.Op) (state.Result, error)
@@ -26,9 +27,46 @@ type Proposer interface {
 	Barrier(ctx context.Context) error
 	// Status says where the replica stands. It is cheap.
 	Status() replica.Status
+	// LeaderChanged returns a channel that is closed when the leader, as seen here, changes, and when this member
+	// has become able to decide as one.
+	LeaderChanged() <-chan struct{}
 }
 
-// LeaseClock is what the lease service needs of the room that knows what time it is.
+// Replica is what the services about the members themselves need besides.
+type Replica interface {
+	Proposer
+	// Change adds, promotes or removes a member and waits until that is applied here. The response of its result
+	// is the members after it, a []*pb.Member.
+	Change(ctx context.Context, c command.MemberChange) (state.Result, error)
+	// TransferLeader hands leadership to a voter and waits until this member leads no longer.
+	TransferLeader(ctx context.Context, to uint64) error
+	// HandOver hands leadership to whoever is best for it, if this member leads and there is somebody.
+	HandOver(ctx context.Context) error
+	// Progress is how far the other members are, by ID; nil on a member that does not lead.
+	Progress() map[uint64]replica.Progress
+}
+
+// Connectivity tells whom this member is connected with.
+type Connectivity interface {
+	// ActiveSince returns since when a member is connected in both directions; it is not ok while it is not.
+	ActiveSince(id uint64) (since time.Time, ok bool)
+}
+
+// Leader carries questions to the member that leads, as far as this member knows. It asks once and does not wait for
+// a leader. There a Promoter and a Lessor answer.
+type Leader interface {
+	// Promote has the leader make a voter of a learner. The leader's own answer is nil or a gRPC status, as its
+	// Promoter gave it; any other error means that there was no answer.
+	Promote(ctx context.Context, id uint64) error
+	// Renew has the leader give a lease its full time again; 0 means that there is no such lease any more. An error
+	// means that there was no answer, or that the one who was asked cannot give any.
+	Renew(ctx context.Context, id lease.ID) (ttl int64, err error)
+	// TimeToLive is the whole seconds that a lease has left by the leader's clock, and how many it was granted.
+	// It is not ok for a lease that there is not. Errors are those of Renew.
+	TimeToLive(ctx context.Context, id lease.ID) (left, granted int64, ok bool, err error)
+}
+
+// LeaseClock is what the lease service needs of the room that knows what time it is: the clock of this member.
 type LeaseClock interface {
 	// Renew gives a lease its full time again; 0 means that there is no such lease any more. A member that
 	// does not lead returns expiry.ErrNotPrimary.
@@ -36,6 +74,8 @@ type LeaseClock interface {
 	// Remaining is the whole seconds that a lease has left, and how many it was granted.
 	// It is not ok for a lease that has ended, and on a member that does not lead.
 	Remaining(id lease.ID) (left, granted int64, ok bool)
+	// Leads reports whether this clock is the one that counts.
+	Leads() bool
 	// ByExpiry are all leases, those that end first in front.
 	ByExpiry() []lease.ID
 }
@@ -58,7 +98,7 @@ type Quota interface {
 
 // Deps is everything the services stand on.
 type Deps struct {
-	Replica Proposer
+	Replica Replica
 	Machine *state.Machine
 	Hub     *watch.Hub
 	Clock   LeaseClock
@@ -75,6 +115,10 @@ type Deps struct {
 	// whoever calls. A member without them answers that it has none.
 	Lock     lockpb.LockServer
 	Election electionpb.ElectionServer
+	// Connectivity knows the connections to other members; nil has none.
+	Connectivity Connectivity
+	// Leader reaches the member that leads, where that is another one; nil reaches nobody.
+	Leader Leader
 	// Quota refuses what would need more space than there may be; nil refuses nothing.
 	Quota Quota
 
@@ -109,4 +153,40 @@ type Limits struct {
 	WarningUnaryRequestDuration time.Duration // requests that take longer are logged; 0 logs none
 	WatchProgressNotifyInterval time.Duration // from one progress notice to the next
 	QuotaBackendBytes           int64         // bytes the database may have
+
+	StrictReconfigCheck bool // refuse changes of the membership after which too few members would be there
+	MaxLearners         int  // learners that there may be at the same time
+}
+
+// requestTime is how long a request that others have to answer may take.
+func (l Limits) requestTime() time.Duration { return replica.RequestTimeout + 2*l.ElectionTimeout }
+
+// noOthers is the connections of a member without any.
+type noOthers struct{}
+
+var errNoOthers = errors.New("ask the leader: this member has no connections to others")
+
+// ActiveSince implements Connectivity.
+func (noOthers) ActiveSince(uint64) (time.Time, bool) { return time.Time{}, false }
+
+// Promote implements Leader.
+func (noOthers) Promote(context.Context, uint64) error { return errNoOthers }
+
+// Renew implements Leader.
+func (noOthers) Renew(context.Context, lease.ID) (int64, error) { return 0, errNoOthers }
+
+// TimeToLive implements Leader.
+func (noOthers) TimeToLive(context.Context, lease.ID) (left, granted int64, ok bool, err error) {
+	return 0, 0, false, errNoOthers
+}
+
+// complete fills in what may be left out.
+func (d Deps) complete() Deps {
+	if d.Connectivity == nil {
+		d.Connectivity = noOthers{}
+	}
+	if d.Leader == nil {
+		d.Leader = noOthers{}
+	}
+	return d
 }

@@ -10,7 +10,10 @@
 // Invariants: no method is without a guard (guard.go), and whom a guard lets
 // pass is decided in one place, room state; a request that fails its check
 // never reaches the log, and a command never does without its author while
-// users are on; nothing is sent to a watcher that may not see it; an error
+// users are on, but for changes of the membership, which carry no name and are
+// judged where they are asked for, as in etcd; what only the leader knows is
+// asked of it, and that a lease is gone is said only by a member that surely
+// leads (Lessor); nothing is sent to a watcher that may not see it; an error
 // leaves through the one table in errors.go. How messages become bytes and
 // back is the business of room wire.
 //

@@ -10,6 +10,7 @@ import (
 
 	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
@@ -21,7 +22,7 @@ type translation struct{ ours, theirs error }
 
 // translations is the one place where our errors become etcd's. Clients compare code and text, so both
 // are exact. Errors that are about the shape of a request are etcd's from the start and not listed.
-func translations() [33]translation {
+func translations() [42]translation {
 	return [...]translation{
 		{mvcc.ErrCompacted, rpctypes.ErrGRPCCompacted},
 		{mvcc.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
@@ -34,9 +35,20 @@ func translations() [33]translation {
 		{replica.ErrStopped, rpctypes.ErrGRPCStopped},
 		{replica.ErrTimeoutLeaderFail, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 		{replica.ErrTimeout, rpctypes.ErrGRPCTimeout},
-		{errLeaseWait, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
+		{errApplyWait, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
+		{errConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
+		{replica.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
+		{replica.ErrTransferee, rpctypes.ErrGRPCBadLeaderTransferee},
+		// etcd says this while it does not know yet what all members can do.
+		{replica.ErrLevel, rpctypes.ErrGRPCNotCapable},
 		{state.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 		{state.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
+
+		{member.ErrRemoved, rpctypes.ErrGRPCMemberNotFound},
+		{member.ErrNotFound, rpctypes.ErrGRPCMemberNotFound},
+		{member.ErrExists, rpctypes.ErrGRPCMemberExist},
+		{member.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
+		{member.ErrNotLearner, rpctypes.ErrGRPCMemberNotLearner},
 
 		{auth.ErrRootUserNotExist, rpctypes.ErrGRPCRootUserNotExist},
 		{auth.ErrRootRoleNotExist, rpctypes.ErrGRPCRootRoleNotExist},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/lease"
+	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
@@ -34,7 +35,23 @@ var wireRows = []struct {
 	{replica.ErrStopped, codes.Unavailable, "etcdserver: server stopped"},
 	{replica.ErrTimeout, codes.Unavailable, "etcdserver: request timed out"},
 	{replica.ErrTimeoutLeaderFail, codes.Unavailable, "etcdserver: request timed out, possibly due to previous leader failure"},
-	{errLeaseWait, codes.Unavailable, "etcdserver: request timed out, waiting for the applied index took too long"},
+	{errApplyWait, codes.Unavailable, "etcdserver: request timed out, waiting for the applied index took too long"},
+	{errConnectionLost, codes.Unavailable, "etcdserver: request timed out, possibly due to connection lost"},
+	{replica.ErrNotLeader, codes.FailedPrecondition, "etcdserver: not leader"},
+	{replica.ErrTransferee, codes.FailedPrecondition, "etcdserver: bad leader transferee"},
+	{replica.ErrLevel, codes.FailedPrecondition, "etcdserver: not capable"},
+	{member.ErrRemoved, codes.NotFound, "etcdserver: member not found"},
+	{member.ErrNotFound, codes.NotFound, "etcdserver: member not found"},
+	{member.ErrExists, codes.FailedPrecondition, "etcdserver: member ID already exist"},
+	{member.ErrPeerURLExists, codes.FailedPrecondition, "etcdserver: Peer URLs already exists"},
+	{member.ErrNotLearner, codes.FailedPrecondition, "etcdserver: can only promote a learner member"},
+	{errNotEnoughStarted, codes.Unknown, "etcdserver: re-configuration failed due to not enough started members"},
+	{rpctypes.ErrGRPCLearnerNotReady, codes.FailedPrecondition, "etcdserver: can only promote a learner member which is in sync with leader"},
+	{rpctypes.ErrGRPCTooManyLearners, codes.FailedPrecondition, "etcdserver: too many learner members in cluster"},
+	{rpctypes.ErrGRPCUnhealthy, codes.Unavailable, "etcdserver: unhealthy cluster"},
+	{rpctypes.ErrGRPCMemberBadURLs, codes.InvalidArgument, "etcdserver: given member URLs are invalid"},
+	{rpctypes.ErrGRPCNotSupportedForLearner, codes.FailedPrecondition, "etcdserver: rpc not supported for learner"},
+	{errSlowTransfer, codes.Unknown, "etcdserver: request timed out, leader transfer took too long"},
 	{state.ErrNoSpace, codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"},
 	{state.ErrCorrupt, codes.DataLoss, "etcdserver: corrupt cluster"},
 	{auth.ErrRootUserNotExist, codes.FailedPrecondition, "etcdserver: root user does not exist"},
@@ -93,7 +110,7 @@ func TestErrorsLeaveWithEtcdsCodeAndText(t *testing.T) {
 
 // withoutClientError are the errors for which clientv3 has no error of its own.
 var withoutClientError = map[error]bool{
-	errLeaseWait: true, token.ErrNoPassword: true, token.ErrVerifyOnly: true, state.ErrBadHash: true,
+	errApplyWait: true, token.ErrNoPassword: true, token.ErrVerifyOnly: true, state.ErrBadHash: true,
 	auth.ErrPermissionNotGiven: true,
 }
 

@@ -27,6 +27,7 @@ type gate struct {
 	slow    time.Duration // 0 logs none
 	leader  func() uint64 // 0 when there is none
 	streams *leaderStreams
+	learner func() bool // this member has no vote, and may be far behind
 }
 
 // unary makes a gRPC handler of a function.
@@ -50,7 +51,7 @@ func call[In any](ctx context.Context, g *gate, m *metrics.Method, full string, 
 	start := time.Now()
 	m.Started()
 	m.MsgReceived()
-	err := g.admitUnary(ctx)
+	err := g.admitUnary(ctx, in)
 	var out any
 	way := &journey{Context: ctx}
 	if err == nil {
@@ -73,8 +74,11 @@ func call[In any](ctx context.Context, g *gate, m *metrics.Method, full string, 
 	return out, nil
 }
 
-// admitUnary checks a call's metadata.
-func (g *gate) admitUnary(ctx context.Context) error {
+// admitUnary checks whether this member answers such a request, and the call's metadata.
+func (g *gate) admitUnary(ctx context.Context, in any) error {
+	if g.learner() && !forLearners(in) {
+		return rpctypes.ErrGRPCNotSupportedForLearner
+	}
 	version, err := clientVersion(ctx)
 	if err != nil {
 		return err
@@ -84,6 +88,18 @@ func (g *gate) admitUnary(ctx context.Context) error {
 		return rpctypes.ErrGRPCNoLeader
 	}
 	return nil
+}
+
+// forLearners reports whether a learner answers a request: it says how it is, and reads for clients that are content
+// with what it has. Of streams it has only snapshots.
+func forLearners(in any) bool {
+	switch r := in.(type) {
+	case *pb.StatusRequest:
+		return true
+	case *pb.RangeRequest:
+		return r.Serializable
+	}
+	return false
 }
 
 // clientVersion is the API version the client says it speaks, or "".
@@ -109,7 +125,10 @@ func (g *gate) stream(full string, f func(grpc.ServerStream) error) grpc.StreamH
 	return func(_ any, raw grpc.ServerStream) error {
 		start := time.Now()
 		m.Started()
-		err := wireError(g.serve(raw, m, f))
+		err := rpctypes.ErrGRPCNotSupportedForLearner
+		if !g.learner() || full == pb.Maintenance_Snapshot_FullMethodName {
+			err = wireError(g.serve(raw, m, f))
+		}
 		m.Handled(status.Code(err))
 		if m.Timed() {
 			m.Took(time.Since(start))

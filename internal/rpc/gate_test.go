@@ -16,6 +16,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/keelson-db/keelson/internal/lock/lockpb"
 )
 
 // leaderRequired marks a call as clientv3.WithRequireLeader does.
@@ -68,6 +70,7 @@ func TestStreamsThatWantALeaderEndWhenItIsGone(t *testing.T) {
 	wantError(t, "watch", err, rpctypes.ErrGRPCNoLeader)
 	_, err = streams["wants a leader"].Recv()
 	wantError(t, "keepalive", err, rpctypes.ErrGRPCNoLeader)
+	h.replica.lead(houseMember)
 	if err := streams["does not care"].Send(&pb.LeaseKeepAliveRequest{ID: 1}); err != nil {
 		t.Error(err)
 	}
@@ -88,7 +91,7 @@ func TestClientVersionsAreCountedAndMustBeText(t *testing.T) {
 		t.Errorf("counted %d requests of version 3.6.0", n)
 	}
 	bad := metadata.NewIncomingContext(context.Background(), metadata.Pairs(rpctypes.MetadataClientAPIVersionKey, "\xff"))
-	wantError(t, "a version that is no text", h.services.gate.admitUnary(bad), rpctypes.ErrGRPCInvalidClientAPIVersion)
+	wantError(t, "a version that is no text", h.services.gate.admitUnary(bad, nil), rpctypes.ErrGRPCInvalidClientAPIVersion)
 }
 
 // series reads one number from the registry.
@@ -183,8 +186,8 @@ func TestSlowRequestsAreLoggedWithoutTheirValues(t *testing.T) {
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 	h, ctx := newHouse(t, nil), context.Background()
-	for _, name := range []string{"MemberAdd", "MemberRemove", "MemberUpdate", "MemberPromote"} {
-		full := "/" + pb.Cluster_ServiceDesc.ServiceName + "/" + name
+	for _, name := range []string{"Lock", "Unlock"} { // of a house that was given none
+		full := "/" + lockpb.Lock_ServiceDesc.ServiceName + "/" + name
 		err := h.conn.Invoke(ctx, full, &pb.StatusRequest{}, &pb.StatusRequest{})
 		wantError(t, full, err, status.Error(codes.Unimplemented, "keelson: "+name+" is not built yet; see docs/compat.md"))
 	}

@@ -43,9 +43,65 @@ type loneReplica struct {
 	onBarrier atomic.Pointer[func() error]
 	refuse    atomic.Pointer[error] // what every proposal is answered with, if set
 	took      state.Took            // what every proposal is said to have taken
+
+	cluster
+}
+
+// cluster is what a replica is told of others, and what is asked of it about them.
+type cluster struct {
+	changeMu  sync.Mutex
+	changed   chan struct{}
+	progress  atomic.Pointer[map[uint64]replica.Progress]
+	transfers atomic.Pointer[func(to uint64) error] // hands over to a member; 0 is whoever is best
+}
+
+func (c *cluster) LeaderChanged() <-chan struct{} {
+	c.changeMu.Lock()
+	defer c.changeMu.Unlock()
+	if c.changed == nil {
+		c.changed = make(chan struct{})
+	}
+	return c.changed
+}
+
+func (c *cluster) Progress() map[uint64]replica.Progress {
+	if p := c.progress.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+func (c *cluster) TransferLeader(_ context.Context, to uint64) error {
+	return (*c.transfers.Load())(to)
+}
+
+func (c *cluster) HandOver(context.Context) error {
+	if f := c.transfers.Load(); f != nil {
+		return (*f)(0)
+	}
+	return nil
+}
+
+// lead has the replica hear of another leader.
+func (r *loneReplica) lead(id uint64) {
+	r.leader.Store(id)
+	r.changeMu.Lock()
+	defer r.changeMu.Unlock()
+	if r.changed != nil {
+		close(r.changed)
+	}
+	r.changed = make(chan struct{})
 }
 
 func (r *loneReplica) Propose(_ context.Context, op command.Op) (state.Result, error) {
+	return r.apply(func() (state.Result, error) { return r.machine.Apply(op) })
+}
+
+func (r *loneReplica) Change(_ context.Context, c command.MemberChange) (state.Result, error) {
+	return r.apply(func() (state.Result, error) { return r.machine.ApplyChange(c) })
+}
+
+func (r *loneReplica) apply(one func() (state.Result, error)) (state.Result, error) {
 	r.proposals.Add(1)
 	if err := r.refuse.Load(); err != nil {
 		return state.Result{}, *err
@@ -54,7 +110,7 @@ func (r *loneReplica) Propose(_ context.Context, op command.Op) (state.Result, e
 	defer r.mu.Unlock()
 	r.index++
 	r.machine.Begin()
-	res, err := r.machine.Apply(op)
+	res, err := one()
 	if err != nil {
 		return state.Result{}, err
 	}
@@ -103,6 +159,8 @@ func (c *stillClock) Remaining(id lease.ID) (left, granted int64, ok bool) {
 	return left, granted, true
 }
 
+func (c *stillClock) Leads() bool { return c.leading.Load() }
+
 func (c *stillClock) ByExpiry() (ids []lease.ID) {
 	for _, l := range c.table.List() {
 		ids = append(ids, l.ID)
@@ -142,6 +200,11 @@ type house struct {
 
 func newMachine(t testing.TB) *state.Machine {
 	t.Helper()
+	return newMachineOf(t, member.Member{ID: houseMember, Name: "default", PeerURLs: []string{"http://p"}, ClientURLs: []string{"http://c"}})
+}
+
+func newMachineOf(t testing.TB, members ...member.Member) *state.Machine {
+	t.Helper()
 	engine, err := storage.Open(storage.Options{FS: vfs.NewMem(), Dir: "db", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +216,7 @@ func newMachine(t testing.TB) *state.Machine {
 	})
 	err = state.Found(engine, state.Founding{
 		Origin: state.Position{Index: 1, Term: 1}, Cluster: houseCluster, Local: houseMember,
-		Members: []member.Member{{ID: houseMember, Name: "default", PeerURLs: []string{"http://p"}, ClientURLs: []string{"http://c"}}},
+		Members: members,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -168,13 +231,18 @@ func newMachine(t testing.TB) *state.Machine {
 // newHouse builds a house; change may alter what the services are built from.
 func newHouse(t testing.TB, change func(*Deps)) *house {
 	t.Helper()
-	machine := newMachine(t)
+	return newHouseOn(t, newMachine(t), change)
+}
+
+func newHouseOn(t testing.TB, machine *state.Machine, change func(*Deps)) *house {
+	t.Helper()
 	h := &house{
 		replica: &loneReplica{machine: machine, index: 1},
 		clock:   &stillClock{table: machine.Leases(), left: map[lease.ID]int64{}},
 	}
 	h.clock.leading.Store(true)
 	h.replica.leader.Store(houseMember)
+	h.replica.progress.Store(&map[uint64]replica.Progress{})
 	hub := watch.New(machine.KV(), watch.Options{})
 	tokens, err := token.New(token.Options{Spec: "simple", Cost: bcrypt.MinCost})
 	if err != nil {
@@ -187,7 +255,7 @@ func newHouse(t testing.TB, change func(*Deps)) *house {
 		DatabaseBytes: func() (int64, int64) { return 4096, 1024 },
 		Limits: Limits{
 			MaxTxnOps: 128, MaxRequestBytes: 1536 << 10, MaxConcurrentStreams: 1 << 20,
-			ElectionTimeout: time.Second, QuotaBackendBytes: 2 << 30,
+			ElectionTimeout: time.Second, QuotaBackendBytes: 2 << 30, StrictReconfigCheck: true, MaxLearners: 1,
 		},
 	}
 	if change != nil {

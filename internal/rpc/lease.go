@@ -14,31 +14,26 @@ import (
 
 	"github.com/keelson-db/keelson/internal/auth"
 	"github.com/keelson-db/keelson/internal/command"
-	"github.com/keelson-db/keelson/internal/expiry"
 	"github.com/keelson-db/keelson/internal/lease"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/state"
 )
 
-const (
-	// leaseIDTries is how many lease IDs are drawn before giving up; a second one is needed about as often
-	// as a random number of 63 bits hits one of the leases there are.
-	leaseIDTries = 10
-	// leaseWait is how long a member that leads may take to apply everything acknowledged.
-	leaseWait = time.Second
-)
-
-// errLeaseWait means that this member could not be sure in time whether a lease exists.
-var errLeaseWait = errors.New("wait until everything acknowledged is applied: took too long")
+// leaseIDTries is how many lease IDs are drawn before giving up; a second one is needed about as often
+// as a random number of 63 bits hits one of the leases there are.
+const leaseIDTries = 10
 
 // leaseServer answers the lease service. Which leases exist is decided by commands, how long they have
-// left by the clock.
+// left by the clock of the member that leads. What clients may ask about them is decided on the member that they ask.
 type leaseServer struct {
 	headers
 	access
 	space
 	replica    Proposer
-	clock      LeaseClock
+	clock      LeaseClock // to list leases
+	lessor     *Lessor
+	leader     Leader
+	limit      time.Duration // of a question to the leader
 	table      *lease.Table
 	set        *metrics.Set
 	minSeconds int64
@@ -151,66 +146,71 @@ func (s *leaseServer) renewAll(stream grpc.ServerStream) error {
 	}
 }
 
-// renew gives a lease its time again, if the caller may write all that hangs on it now. A member that has just started may lead in a moment, so it waits for
-// that before it says that it cannot.
+// renew gives a lease its time again, if the caller may write all that hangs on it by now.
 func (s *leaseServer) renew(ctx context.Context, id lease.ID) (int64, error) {
-	ttl, err := s.renewOnce(ctx, id)
-	if !errors.Is(err, expiry.ErrNotPrimary) {
-		return ttl, err
+	by := func(renew func(context.Context, lease.ID) (int64, error)) func(context.Context) (int64, error) {
+		return func(ctx context.Context) (int64, error) {
+			if err := s.may(ctx, &pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
+				return 0, refused{err}
+			}
+			return renew(ctx, id)
+		}
 	}
-	if err := s.catchUp(ctx); err != nil {
-		return 0, err
-	}
-	return s.renewOnce(ctx, id)
+	return question[int64]{here: by(s.lessor.Renew), there: by(s.leader.Renew), final: isRefused}.ask(ctx, s.replica, s.limit)
 }
 
-func (s *leaseServer) renewOnce(ctx context.Context, id lease.ID) (int64, error) {
-	if err := s.may(ctx, &pb.LeaseKeepAliveRequest{ID: int64(id)}); err != nil {
-		return 0, err
-	}
-	return s.clock.Renew(ctx, id)
+// refused is an error of this member among those of another one.
+type refused struct{ error }
+
+// Unwrap returns the error itself.
+func (r refused) Unwrap() error { return r.error }
+
+func isRefused(err error) bool { return errors.As(err, new(refused)) }
+
+// leaseTime is what a clock says of a lease.
+type leaseTime struct {
+	left, granted int64
+	ok            bool // there is such a lease
 }
 
-// leads says whether this member leads, as far as it knows.
-func (s *leaseServer) leads() bool { return s.replica.Status().Leader == s.member }
-
-// catchUp waits until everything acknowledged is applied here. A member that leads has to be quick about
-// it; another one waits for a leader as long as any request does.
-func (s *leaseServer) catchUp(ctx context.Context) error {
-	if !s.leads() {
-		return s.replica.Barrier(ctx)
+// timeLeft has the leader say how long a lease has left.
+func (s *leaseServer) timeLeft(ctx context.Context, id lease.ID) (leaseTime, error) {
+	by := func(look func(context.Context, lease.ID) (int64, int64, bool, error)) func(context.Context) (leaseTime, error) {
+		return func(ctx context.Context) (t leaseTime, err error) {
+			t.left, t.granted, t.ok, err = look(ctx, id)
+			return t, err
+		}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, leaseWait, errLeaseWait)
-	defer cancel()
-	err := s.replica.Barrier(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), errLeaseWait) {
-		return errLeaseWait
+	never := func(error) bool { return false }
+	t, err := question[leaseTime]{here: by(s.lessor.TimeToLive), there: by(s.leader.TimeToLive), final: never}.ask(ctx, s.replica, s.limit)
+	if elsewhere(err) {
+		err = rpctypes.ErrGRPCLeaderChanged
 	}
-	return err
+	return t, err
 }
 
 func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (any, error) {
 	if err := s.may(ctx, r); err != nil {
 		return nil, err
 	}
-	id := lease.ID(r.ID)
-	left, granted, ok := s.clock.Remaining(id)
-	if !ok {
-		// That a lease does not exist is said only by a member that knows everything and leads: a client
-		// that hears it takes its session for lost.
-		if err := s.catchUp(ctx); err != nil {
-			return nil, err
-		}
-		if left, granted, ok = s.clock.Remaining(id); !ok && !s.leads() {
-			return nil, rpctypes.ErrGRPCLeaderChanged
-		}
+	// That a lease does not exist is said only by a member that knows everything and leads: a client
+	// that hears it takes its session for lost.
+	t, err := s.timeLeft(ctx, lease.ID(r.ID))
+	if err != nil {
+		return nil, err
 	}
-	if !ok {
+	if !t.ok {
 		return &pb.LeaseTimeToLiveResponse{Header: s.now(), ID: r.ID, TTL: -1}, nil
 	}
-	out := &pb.LeaseTimeToLiveResponse{Header: s.now(), ID: r.ID, TTL: left, GrantedTTL: granted}
+	if r.Keys && !leads(s.replica) {
+		// The leader has applied everything acknowledged before it answered, and this member may not have.
+		if err := s.replica.Barrier(ctx); err != nil {
+			return nil, err
+		}
+	}
+	out := &pb.LeaseTimeToLiveResponse{Header: s.now(), ID: r.ID, TTL: t.left, GrantedTTL: t.granted}
 	if r.Keys {
-		for _, key := range s.table.Keys(id) {
+		for _, key := range s.table.Keys(lease.ID(r.ID)) {
 			out.Keys = append(out.Keys, []byte(key))
 		}
 		// Keys may have come to hang on the lease since the question, and they are what is told.
@@ -224,11 +224,10 @@ func (s *leaseServer) timeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 // mayReadAll says whether the caller may read every one of some keys that hang on a lease. As for everything that
 // is asked about leases, root may at any auth revision.
 func (s *leaseServer) mayReadAll(ctx context.Context, keys [][]byte) error {
-	view := s.view()
+	by, view, err := s.caller(ctx)
 	if !view.Enabled() {
-		return nil
+		return err
 	}
-	by, err := s.identify(ctx, view)
 	if err == nil && view.CheckRoot(by) == nil {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -15,7 +14,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/lease"
-	"github.com/keelson-db/keelson/internal/replica"
 )
 
 func (h *house) grant(t *testing.T, id, ttl int64) *pb.LeaseGrantResponse {
@@ -140,59 +138,49 @@ func TestKeepAliveEndsWithItsClient(t *testing.T) {
 func TestALeaseIsDeadOnlyWhenTheLeaderSaysSo(t *testing.T) {
 	h, ctx := newHouse(t, nil), context.Background()
 	h.grant(t, 7, 60)
-	elected := func() error {
-		h.replica.leader.Store(houseMember)
+	h.clock.leading.Store(false)
+	caughtUp := func() error {
 		h.clock.leading.Store(true)
 		return nil
 	}
-	depose := func() {
-		h.replica.leader.Store(0)
+	h.replica.onBarrier.Store(&caughtUp)
+	for name, ask := range map[string]func() (int64, error){
+		"time to live": func() (int64, error) {
+			r, err := h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
+			return r.GetTTL(), err
+		},
+		"keepalive": func() (int64, error) { return h.keepAlive(7) },
+	} {
 		h.clock.leading.Store(false)
-	}
-	h.replica.onBarrier.Store(&elected)
-	depose()
-	ttl, err := h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
-	if err != nil || ttl.TTL != 60 {
-		t.Errorf("time to live %v, %v", ttl, err)
-	}
-	depose()
-	stream, err := h.lease.LeaseKeepAlive(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: 7}); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := stream.Recv(); err != nil || got.TTL != 60 {
-		t.Errorf("keepalive %v, %v", got, err)
-	}
+		if ttl, err := ask(); err != nil || ttl != 60 {
+			t.Errorf("%s of a member that leads in a moment: %d, %v", name, ttl, err)
+		}
 
-	depose()
-	nobody := func() error { return replica.ErrTimeout }
-	h.replica.onBarrier.Store(&nobody)
-	_, err = h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
-	wantError(t, "nobody leads", err, rpctypes.ErrGRPCTimeout)
-	other := func() error { return nil }
-	h.replica.onBarrier.Store(&other)
-	_, err = h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
-	wantError(t, "somebody else leads", err, rpctypes.ErrGRPCLeaderChanged)
+		h.clock.leading.Store(false)
+		h.replica.lead(0)
+		go h.replica.lead(houseMember)
+		if ttl, err := ask(); err != nil || ttl != 60 {
+			t.Errorf("%s of a member that is elected in a moment: %d, %v", name, ttl, err)
+		}
+	}
+	nothing := func() error { return nil }
+	h.replica.onBarrier.Store(&nothing)
+	h.clock.leading.Store(false)
+	_, err := h.lease.LeaseTimeToLive(ctx, &pb.LeaseTimeToLiveRequest{ID: 7})
+	wantError(t, "a clock that does not come to count", err, rpctypes.ErrGRPCLeaderChanged)
 }
 
-func TestALeaderThatFallsBehindSaysSo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		stuck := &stuckReplica{loneReplica: &loneReplica{}}
-		stuck.leader.Store(houseMember)
-		l := &leaseServer{headers: headers{member: houseMember}, replica: stuck}
-		if err := l.catchUp(context.Background()); !errors.Is(err, errLeaseWait) {
-			t.Errorf("got %v", err)
-		}
-		stuck.leader.Store(0)
-		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
-		defer cancel()
-		if err := l.catchUp(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("without a leader: %v", err)
-		}
-	})
+// keepAlive renews a lease on a stream of its own.
+func (h *house) keepAlive(id int64) (int64, error) {
+	stream, err := h.lease.LeaseKeepAlive(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: id}); err != nil {
+		return 0, err
+	}
+	r, err := stream.Recv()
+	return r.GetTTL(), err
 }
 
 // stuckReplica never passes a barrier.

@@ -2,11 +2,18 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/member"
+	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/snapshot"
 	"github.com/keelson-db/keelson/internal/state"
 )
@@ -14,13 +21,15 @@ import (
 // maintenanceServer answers what of the maintenance service has no file of its own.
 type maintenanceServer struct {
 	headers
-	replica       Proposer
+	replica       Replica
 	machine       *state.Machine
 	members       *member.Table
 	version       string
 	versions      func() snapshot.Versions
 	databaseBytes func() (total, inUse int64)
 	quotaBytes    int64
+	limit         time.Duration // of a hand-over
+	log           *slog.Logger
 }
 
 func maintenanceMethods(d Deps) built {
@@ -32,6 +41,7 @@ func maintenanceMethods(d Deps) built {
 		headers: d.headers(), replica: d.Replica, machine: d.Machine, members: d.Machine.Members(),
 		version: d.Version, versions: down.versions,
 		databaseBytes: d.DatabaseBytes, quotaBytes: d.QuotaBackendBytes,
+		limit: d.requestTime(), log: d.Log,
 	}
 	hashes := &hashServer{headers: d.headers(), machine: d.Machine, versions: down.versions, took: d.Metrics.MVCC}
 	snapshots := &snapshotServer{machine: d.Machine, versions: down.versions, took: d.Metrics.Disk.BackendSnapshot, log: d.Log, stall: snapshotStall}
@@ -89,17 +99,30 @@ func (s *maintenanceServer) defragment(context.Context, *pb.DefragmentRequest) (
 	return &pb.DefragmentResponse{}, nil
 }
 
-// moveLeader hands leadership over. A member that is alone leads already.
-func (s *maintenanceServer) moveLeader(_ context.Context, r *pb.MoveLeaderRequest) (any, error) {
-	leader := s.replica.Status().Leader
-	if leader != s.member {
+// errSlowTransfer is what etcd says of a hand-over that came to nothing; it has no code there.
+var errSlowTransfer = status.Error(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")
+
+// moveLeader hands leadership over to a voter and waits until that one leads.
+func (s *maintenanceServer) moveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (any, error) {
+	if !leads(s.replica) {
 		return nil, rpctypes.ErrGRPCNotLeader
 	}
 	if to, ok := s.members.Get(member.ID(r.TargetID)); !ok || to.Learner {
 		return nil, rpctypes.ErrGRPCBadLeaderTransferee
 	}
-	if r.TargetID != leader {
-		return nil, unbuilt("MoveLeader to another member")
+	if r.TargetID == s.member {
+		return &pb.MoveLeaderResponse{}, nil
 	}
-	return &pb.MoveLeaderResponse{}, nil
+	// Raft gives a hand-over up by itself; etcd then goes on waiting for as long as its client does.
+	limited, cancel := context.WithTimeout(ctx, s.limit)
+	defer cancel()
+	err := s.replica.TransferLeader(limited, r.TargetID)
+	switch {
+	case err == nil && s.replica.Status().Leader == r.TargetID:
+		s.log.Info("leadership moved", slog.String("to", strconv.FormatUint(r.TargetID, 16)))
+		return &pb.MoveLeaderResponse{}, nil
+	case err == nil || errors.Is(err, replica.ErrTimeout):
+		return nil, errSlowTransfer
+	}
+	return nil, err
 }

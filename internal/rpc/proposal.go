@@ -13,12 +13,13 @@ import (
 type proposing[Out any] struct {
 	access
 	replica Proposer
+	links   links
 	took    metrics.Outcomes
 }
 
 // newProposing names the kind of command as the metrics know it.
 func newProposing[Out any](d Deps, kind string) proposing[Out] {
-	return proposing[Out]{access: d.access(), replica: d.Replica, took: d.Metrics.Server.RequestOutcomes(kind)}
+	return proposing[Out]{access: d.access(), replica: d.Replica, links: d.links(), took: d.Metrics.Server.RequestOutcomes(kind)}
 }
 
 // propose puts a command into the log, with the caller's name on it while users are on, and returns its
@@ -31,6 +32,7 @@ func (p proposing[Out]) propose(ctx context.Context, op command.Op) (out Out, re
 		return out, 0, err
 	}
 	res, err := p.replica.Propose(ctx, op)
+	err = p.links.blame(err, start)
 	p.took.Observe(time.Since(start), err)
 	if err == nil {
 		spentOnCommand(ctx, res.Took)

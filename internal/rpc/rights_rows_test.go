@@ -46,7 +46,6 @@ type need struct {
 	who     demand
 	message proto.Message
 	alone   bool // it changes too much: each asks in a town of their own
-	unbuilt bool
 }
 
 func one(who demand, messages ...proto.Message) (list []need) {
@@ -55,8 +54,6 @@ func one(who demand, messages ...proto.Message) (list []need) {
 	}
 	return list
 }
-
-func unbuiltYet(m proto.Message) []need { return []need{{message: m, unbuilt: true}} }
 
 func join(lists ...[]need) []need { return slices.Concat(lists...) }
 
@@ -198,14 +195,16 @@ func leaseRows() map[string][]need {
 
 func memberRows() map[string][]need {
 	type alarm = pb.AlarmRequest
+	another := []string{"http://another:1"}
 	return map[string][]need{
 		"MemberListRequest.linearizable": one(toBeUser, &pb.MemberListRequest{}, &pb.MemberListRequest{Linearizable: true}),
-		"MemberAddRequest.peerURLs":      unbuiltYet(&pb.MemberAddRequest{}),
-		"MemberAddRequest.isLearner":     unbuiltYet(&pb.MemberAddRequest{}),
-		"MemberRemoveRequest.ID":         unbuiltYet(&pb.MemberRemoveRequest{}),
-		"MemberUpdateRequest.ID":         unbuiltYet(&pb.MemberUpdateRequest{}),
-		"MemberUpdateRequest.peerURLs":   unbuiltYet(&pb.MemberUpdateRequest{}),
-		"MemberPromoteRequest.ID":        unbuiltYet(&pb.MemberPromoteRequest{}),
+		"MemberAddRequest.peerURLs": join(one(nothing, &pb.MemberAddRequest{}, &pb.MemberAddRequest{PeerURLs: []string{"none"}}),
+			[]need{{who: toBeRoot, message: &pb.MemberAddRequest{PeerURLs: another}, alone: true}}),
+		"MemberAddRequest.isLearner":   {{who: toBeRoot, message: &pb.MemberAddRequest{PeerURLs: another, IsLearner: true}, alone: true}},
+		"MemberRemoveRequest.ID":       one(toBeRoot, &pb.MemberRemoveRequest{ID: 404}, &pb.MemberRemoveRequest{ID: houseMember}),
+		"MemberUpdateRequest.ID":       one(toBeRoot, &pb.MemberUpdateRequest{ID: 404}, &pb.MemberUpdateRequest{ID: houseMember}),
+		"MemberUpdateRequest.peerURLs": one(toBeRoot, &pb.MemberUpdateRequest{ID: houseMember, PeerURLs: another}),
+		"MemberPromoteRequest.ID":      one(toBeRoot, &pb.MemberPromoteRequest{ID: 404}, &pb.MemberPromoteRequest{ID: houseMember}),
 
 		"StatusRequest": one(toBeUser, &pb.StatusRequest{}),
 		"AlarmRequest.action": join(one(toBeUser, &alarm{}),

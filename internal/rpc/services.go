@@ -4,6 +4,7 @@ import (
 	"context"
 	cryptorand "crypto/rand"
 	"math/rand/v2"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"golang.org/x/sync/errgroup"
@@ -40,12 +41,13 @@ type built struct {
 
 // New builds the services. They begin to answer when they are registered and the transport is started.
 func New(d Deps) *Services {
+	d = d.complete()
 	leader := func() uint64 { return d.Replica.Status().Leader }
 	d.secret = cryptorand.Text()
 	s := &Services{
 		gate: &gate{
 			set: d.Metrics, log: d.Log, slow: d.WarningUnaryRequestDuration,
-			leader: leader, streams: newLeaderStreams(leader, d.ElectionTimeout),
+			leader: leader, streams: newLeaderStreams(leader, d.ElectionTimeout), learner: d.learner,
 		},
 		health: health.NewServer(), users: d.Machine.Auth(), hub: d.Hub,
 	}
@@ -139,6 +141,9 @@ func refusedMethod(g *gate, full string, answer error) grpc.MethodHandler {
 	}
 }
 
+// learner reports whether this member is a learner. It is cheap.
+func (d Deps) learner() bool { return slices.Contains(d.Machine.ConfState().GetLearners(), d.MemberID) }
+
 func (d Deps) headers() headers {
 	return headers{
 		cluster: d.ClusterID, member: d.MemberID, store: d.Machine.KV(),
@@ -195,11 +200,11 @@ func watchMethods(d Deps) built {
 func leaseMethods(d Deps) built {
 	l := &leaseServer{
 		headers: d.headers(), access: d.access(), space: space{d.Quota},
-		replica: d.Replica, clock: d.Clock, table: d.Machine.Leases(), set: d.Metrics,
-		minSeconds: minLeaseSeconds(d.ElectionTimeout),
-		grants:     newProposing[*pb.LeaseGrantResponse](d, "LeaseGrant"),
-		revokes:    newProposing[*pb.LeaseRevokeResponse](d, "LeaseRevoke"),
-		ids:        rand.New(rand.NewPCG(d.Seed^d.MemberID, leaseSeedStream)),
+		replica: d.Replica, clock: d.Clock, lessor: NewLessor(d), leader: d.Leader, table: d.Machine.Leases(), set: d.Metrics,
+		minSeconds: minLeaseSeconds(d.ElectionTimeout), limit: d.requestTime(),
+		grants:  newProposing[*pb.LeaseGrantResponse](d, "LeaseGrant"),
+		revokes: newProposing[*pb.LeaseRevokeResponse](d, "LeaseRevoke"),
+		ids:     rand.New(rand.NewPCG(d.Seed^d.MemberID, leaseSeedStream)),
 	}
 	return built{
 		unary: map[string]unaryMethod{
@@ -210,11 +215,6 @@ func leaseMethods(d Deps) built {
 		},
 		stream: map[string]streamMethod{"LeaseKeepAlive": askingStream(l.keepAlive)},
 	}
-}
-
-func clusterMethods(d Deps) built {
-	c := &clusterServer{headers: d.headers(), replica: d.Replica, table: d.Machine.Members()}
-	return built{unary: map[string]unaryMethod{"MemberList": checkedMethod(d.access(), c.memberList)}}
 }
 
 func healthMethods(h *health.Server) built {

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -54,6 +55,9 @@ func (r *watchRights) judge(request *pb.WatchCreateRequest) error {
 		return nil
 	}
 	by, err := r.recognise(view)
+	if errors.Is(err, token.ErrInvalid) && r.settle(r.ctx) {
+		by, err = r.recognise(r.view())
+	}
 	if err != nil {
 		return err
 	}

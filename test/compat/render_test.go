@@ -33,6 +33,8 @@ var unordered = map[protoreflect.FullName]bool{
 	"etcdserverpb.AlarmResponse.alarms":         true,
 	"etcdserverpb.StatusResponse.errors":        true,
 	"etcdserverpb.MemberAddResponse.members":    true, // sorted by IDs, which are drawn
+	"etcdserverpb.MemberListResponse.members":   true,
+	"etcdserverpb.MemberUpdateResponse.members": true,
 }
 
 // longValue is the length in bytes from which a story shows a value's length instead of the value.

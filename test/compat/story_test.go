@@ -177,6 +177,10 @@ func (s *teller) tell(t *testing.T, d *datadriven.TestData) string {
 		d.ScanArgs(t, "ms", &ms)
 		<-time.After(time.Duration(ms) * time.Millisecond)
 		return ""
+	case "second":
+		now := time.Now()
+		<-time.After(now.Truncate(time.Second).Add(time.Second).Sub(now))
+		return ""
 	case "restart":
 		s.restart(t)
 		return ""
