@@ -1,4 +1,5 @@
-// Package peer carries what members say to each other about the order of commands. docs/peers.md shows every byte.
+// Package peer carries what members say to each other: raft's messages, and questions that only another member can
+// answer. docs/peers.md shows every byte.
 //
 // Between two members there are four connections: in each direction one for each of two lanes, so that what is small
 // and urgent (heartbeats, votes, answers, questions) never waits behind what is large (entries). Who has something to
@@ -9,7 +10,7 @@
 //
 // Mesh.Run follows the member table. Under it each other member has two senders, each with one more goroutine that
 // watches for the end of its connection. A connection from another member is read in the goroutine of its HTTP request.
-// Run has ended all of them when it returns, so nothing is received afterwards.
+// Each question of another member is answered in a short goroutine, at most maxQuestions of one member. Run has ended all of them when it returns, so nothing is received afterwards.
 //
 // # Invariants
 //
@@ -22,7 +23,7 @@
 // # Limits
 //
 // Of frames: Options.MaxFrameBytes, maxFrameMessages, maxFrameEntries, maxTalkBytes; of what waits: maxQueueBytes
-// and the outboxes' own; of time: Options.ReadTimeout and WriteTimeout, dialTimeout,
-// resolveTimeout, greetTimeout, unackedTimeout, redialMax and refusedPause; of answers: maxAnswerBytes. Each stands at its
+// and the outboxes' own; of questions: maxQuestions and maxAnswerTime; of time: Options.ReadTimeout and WriteTimeout, dialTimeout,
+// resolveTimeout, greetTimeout, unackedTimeout, redialMax and refusedPause; of HTTP: maxAnswerBytes and maxRequestBytes. Each stands at its
 // declaration.
 package peer

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -48,6 +49,8 @@ const (
 	leastEntryBytes   = 1
 	leastMessageBytes = 3
 	countsBytes       = 8
+	// maxEntryHeadBytes is the most that an entry takes beside its data, in bytes.
+	maxEntryHeadBytes = 1 + 3*binary.MaxVarintLen64
 )
 
 // errNotCarried means that a message is none that members send each other.
@@ -77,6 +80,11 @@ func (p *packer) add(m *raftpb.Message) error {
 		p.open()
 	}
 	before := len(p.buf)
+	size := leastMessageBytes
+	for _, e := range m.GetEntries() {
+		size += len(e.GetData()) + maxEntryHeadBytes
+	}
+	p.buf = slices.Grow(p.buf, size)
 	var err error
 	if p.buf, err = appendMessage(p.buf, m); err != nil {
 		p.buf = p.buf[:before]

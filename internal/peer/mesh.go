@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -80,6 +79,11 @@ type Options struct {
 	// Dial opens connections; nil is a plain net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// Local tells of this member on the peer port; without it the paths that need it are not there.
+	Local Local
+	// Answerer answers the questions of other members; nil knows none.
+	Answerer Answerer
+
 	// ReadTimeout is how long a connection from another member may be silent, WriteTimeout how long a write may make no
 	// progress; 0 is DefaultTimeout.
 	ReadTimeout, WriteTimeout time.Duration
@@ -111,6 +115,9 @@ func New[B Outbox](of Order[B], o Options) *Mesh {
 	}
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
+	}
+	if o.Answerer == nil {
+		o.Answerer = noAnswers{}
 	}
 	if o.ReadTimeout == 0 {
 		o.ReadTimeout = DefaultTimeout
@@ -162,8 +169,8 @@ func (m *Mesh) follow(ctx context.Context) {
 		delete(gone, id)
 		r := m.remote(id)
 		if r == nil {
-			r = newRemote(m, id, one.PeerURLs)
-			r.run(ctx)
+			r = newRemote(ctx, m, id, one.PeerURLs)
+			r.run()
 			m.mu.Lock()
 			m.remotes[id] = r
 			m.mu.Unlock()
@@ -225,11 +232,4 @@ func (m *Mesh) admit(g *greeting) error {
 			errIncompatible, g.level, m.o.MinLevel())
 	}
 	return m.order.Admit(g.Greeting)
-}
-
-// Handler serves the peer port.
-func (m *Mesh) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc(streamPath, m.serveStream)
-	return mux
 }

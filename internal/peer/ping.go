@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"github.com/keelson-db/keelson/internal/replica"
 )
 
 const (
@@ -22,8 +24,12 @@ func (m *Mesh) mark() []byte {
 // talk acts on a frame that is not raft's.
 func (r *remote) talk(k kind, body []byte) error {
 	switch {
+	case k == kindQuestion:
+		return r.answer(body)
+	case k == kindAnswer:
+		return r.answered(body)
 	case k == kindPing && len(body) == markBytes:
-		r.senders[0].queue.put(kindPong, binary.LittleEndian.AppendUint64(body[:markBytes:markBytes], uint64(time.Now().UnixNano())))
+		r.senders[replica.Urgent].queue.put(kindPong, binary.LittleEndian.AppendUint64(body[:markBytes:markBytes], uint64(time.Now().UnixNano())))
 	case k == kindPong && len(body) == pongBytes:
 		r.measure(body)
 	default:

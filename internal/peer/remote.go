@@ -20,7 +20,10 @@ type remote struct {
 	name    string // the ID as metrics and logs show it
 	senders [replica.Lanes]*sender
 	running sync.WaitGroup
+	ctx     context.Context // ends with the membership, and with it what is done for the member
 	halt    context.CancelFunc
+	// answering holds a token for each of the member's questions that is being answered.
+	answering chan struct{}
 
 	active    prometheus.Gauge
 	received  prometheus.Counter
@@ -36,15 +39,19 @@ type remote struct {
 	// refused says that nobody listens at its address.
 	refused bool
 	gone    bool // it is no member any more, or Run ends
+	// asked are the questions to it that wait for an answer, by the number that the last one counted up.
+	asked    map[uint64]chan reply
+	question uint64
 }
 
-func newRemote(m *Mesh, id uint64, urls []string) *remote {
+func newRemote(ctx context.Context, m *Mesh, id uint64, urls []string) *remote {
 	network, name, local := m.o.Metrics, hex(id), hex(m.local)
 	r := &remote{
-		mesh: m, id: id, name: name, urls: urls,
+		mesh: m, id: id, name: name, urls: urls, answering: make(chan struct{}, maxQuestions), asked: make(map[uint64]chan reply),
 		active: network.ActivePeers.WithLabelValues(local, name), received: network.PeerReceivedBytes.WithLabelValues(name),
 		roundTrip: network.PeerRoundTrip.WithLabelValues(name),
 	}
+	r.ctx, r.halt = context.WithCancel(ctx)
 	network.KnownPeers.WithLabelValues(local, name).Set(1)
 	network.DisconnectedPeers.WithLabelValues(local, name).Add(0)
 	for lane := range r.senders {
@@ -54,10 +61,9 @@ func newRemote(m *Mesh, id uint64, urls []string) *remote {
 }
 
 // run starts the senders.
-func (r *remote) run(ctx context.Context) {
-	ctx, r.halt = context.WithCancel(ctx)
+func (r *remote) run() {
 	for _, s := range r.senders {
-		r.running.Go(func() { s.run(ctx) })
+		r.running.Go(func() { s.run(r.ctx) })
 	}
 }
 
@@ -116,6 +122,9 @@ func (r *remote) arrived(lane replica.Lane, conn net.Conn) bool {
 		return false
 	}
 	old := r.in[lane]
+	if old != nil && lane == replica.Urgent {
+		r.giveUp() // answers may have been lost with the old one
+	}
 	r.in[lane], r.met, r.refused = conn, true, false
 	r.note()
 	r.mu.Unlock()
@@ -132,6 +141,9 @@ func (r *remote) left(lane replica.Lane, conn net.Conn) {
 	last := r.in[lane] == conn
 	if last {
 		r.in[lane] = nil
+		if lane == replica.Urgent {
+			r.giveUp()
+		}
 	}
 	r.note()
 	dead, gone := r.dead(), r.gone
@@ -159,6 +171,9 @@ func (r *remote) down(lane replica.Lane) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.out[lane] = false
+	if lane == replica.Urgent {
+		r.giveUp()
+	}
 	r.note()
 }
 

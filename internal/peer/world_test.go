@@ -265,7 +265,7 @@ func (s *site) open() {
 		s.change(&o)
 	}
 	s.mesh = New(s.order, o)
-	s.server = &http.Server{Handler: s.mesh.Handler()}
+	s.server = &http.Server{Handler: s.mesh.Handler(), ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.log, nil), slog.LevelWarn)}
 	if l := s.listener; strings.HasPrefix(s.url, "https") {
 		config := o.TLS().Clone()
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, config.RootCAs
