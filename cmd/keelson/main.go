@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -66,18 +67,17 @@ func serve(name string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // who asks a second time does not want to wait
-	s, err := server.Open(ctx, c, server.Env{
+	var once sync.Once
+	err = server.Serve(ctx, c, server.Env{
 		FS: vfs.Default, Listen: server.ListenOn(c), Seed: rand.Uint64(), Log: log, LogWriter: writer,
-		Notify: func() { server.NotifySystemd(log) },
+		Notify: func() {
+			server.NotifySystemd(log)
+			if name != "etcd" {
+				once.Do(func() { greet(c) })
+			}
+		},
 	})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	if name != "etcd" {
-		go greet(ctx, s, c)
-	}
-	if err := s.Run(ctx); err != nil {
 		log.Error("stopped", "error", err.Error())
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -92,13 +92,8 @@ func quietLibraries(log *slog.Logger) {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("send traces", "error", err.Error()) }))
 }
 
-// greet says what is served and what to try, once it is.
-func greet(ctx context.Context, s *server.Server, c *config.Config) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-s.Ready():
-	}
+// greet says what is served and what to try.
+func greet(c *config.Config) {
 	endpoint := c.AdvertiseClientURLs[0].String()
 	fmt.Printf(`
 Keelson %s serves etcd's v3 API on %s (gRPC, /health, /metrics), data in %s

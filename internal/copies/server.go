@@ -188,7 +188,23 @@ func (s *Server) begin(least uint64, stop func()) (*view, error) {
 		return nil, err
 	}
 	v.original = original
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.index = original.Applied.Index
 	return v, nil
+}
+
+// Oldest returns up to which log entry the oldest copy goes that is being fetched; who fetches it will need the log behind
+// that. It is not ok while nobody fetches.
+func (s *Server) Oldest() (index uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.views {
+		if v.index != 0 && (!ok || v.index < index) {
+			index, ok = v.index, true
+		}
+	}
+	return index, ok
 }
 
 func (s *Server) full() bool {

@@ -3,6 +3,7 @@ package copies
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/keelson-db/keelson/internal/state"
@@ -17,6 +18,8 @@ const (
 	// walkBytes is how much is read before the walk over the state is begun anew where it was, in bytes: while it
 	// goes on it holds files of the storage that nobody else needs any more.
 	walkBytes = 16 << 20
+	// yieldBytes is how much is read before others get their turn on the processor, in bytes.
+	yieldBytes = 16 << 10
 )
 
 // mark is a place between two frames: what was sent before it, and the last key of that.
@@ -40,8 +43,9 @@ type view struct {
 	packer   packer
 
 	// Server.mu guards these.
-	stop func()    // ends whoever sends now; nil if nobody does
-	idle time.Time // since when nobody does
+	stop  func()    // ends whoever sends now; nil if nobody does
+	idle  time.Time // since when nobody does
+	index uint64    // of the last log entry in it; 0 until that is known
 }
 
 func newView(id string) *view {
@@ -82,7 +86,11 @@ func (v *view) next(piece int) (frame []byte, last bool, err error) {
 	v.raw = v.raw[:0]
 	rows := uint64(0)
 	next := mark{totals: v.at.totals}
-	for len(v.raw) < piece && v.rows.Next() {
+	for given := 0; len(v.raw) < piece && v.rows.Next(); {
+		if len(v.raw)-given >= yieldBytes {
+			given = len(v.raw)
+			runtime.Gosched()
+		}
 		v.raw = appendRow(v.raw, v.rows.Key(), v.rows.Value())
 		next.key = append(next.key[:0], v.rows.Key()...)
 		rows++
@@ -97,6 +105,7 @@ func (v *view) next(piece int) (frame []byte, last bool, err error) {
 	}
 	next.add(rows, v.raw)
 	v.remember(next)
+	runtime.Gosched()
 	return v.packer.pack(v.raw), false, nil
 }
 

@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// fetchPatience is how long a member may be silent about the copy of the state that it fetches, before the
-	// leader tells it again that it needs one.
+	// fetchPatience is how long a member that was told to fetch a copy of the state has, before the leader tells it
+	// again: who is at it takes no notice.
 	fetchPatience = 10 * time.Second
-	// fetchMemory is how long the log is kept for a member that was fetching a copy when it was last heard.
+	// fetchMemory is how long the log is kept for copies that were being fetched when they were last heard of.
 	fetchMemory = time.Minute
 	// lagMemory is how long the log is kept for a follower that was last heard so long ago.
 	lagMemory = 30 * time.Second
@@ -32,11 +32,11 @@ type lag struct {
 
 	mu       sync.Mutex
 	behind   *Behind
-	fetching map[uint64]fetch
-	waiting  map[uint64]time.Time // members that were told to fetch, and when they were last heard about it
+	fetching map[uint64]fetch     // by the member that they are fetched from
+	waiting  map[uint64]time.Time // members that were told to fetch, and when
 }
 
-// fetch is a copy of the state that some member is fetching: it will need the log behind Index.
+// fetch is copies of the state that are being fetched: who does will need the log behind the index.
 type fetch struct {
 	index uint64
 	heard time.Time
@@ -74,15 +74,13 @@ func (r *Replica) Behind() *Behind {
 	return r.lag.behind
 }
 
-// Fetching notes that a member is fetching a copy of the state up to an index, so that the log behind it is kept.
-func (r *Replica) Fetching(id, index uint64) {
+// Fetching notes that copies of the state are being fetched from a member, the oldest of which goes up to an index, so
+// that the log behind it is kept.
+func (r *Replica) Fetching(from, index uint64) {
 	l := r.lag
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fetching[id] = fetch{index: index, heard: time.Now()}
-	if _, ok := l.waiting[id]; ok {
-		l.waiting[id] = time.Now()
-	}
+	l.fetching[from] = fetch{index: index, heard: time.Now()}
 }
 
 // retrySilent has those told again that were to fetch a copy and are not heard any more.

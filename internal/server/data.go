@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,17 +10,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/keelson-db/keelson/internal/config"
-	"github.com/keelson-db/keelson/internal/invariant"
-	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/raftlog"
+	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
 	"github.com/keelson-db/keelson/internal/storage"
 )
-
-// origin is where a new cluster's log begins: as if the founding had been its first entry.
-var origin = state.Position{Index: 1, Term: 1}
 
 // The parts of a data directory.
 const (
@@ -30,16 +27,19 @@ const (
 
 // data is what the data directory holds, open.
 type data struct {
+	config  *config.Config
+	env     Env
+	peers   *peerDoors
 	engine  *storage.Engine
 	log     *raftlog.Log
 	machine *state.Machine
 }
 
-// openData opens the data directory, founding it when it is new.
-func openData(c *config.Config, env Env) (_ *data, err error) {
+// openData opens the data directory. A new one is founded, or filled from another member.
+func openData(ctx context.Context, c *config.Config, env Env, p *peerDoors) (_ *data, err error) {
 	dir := c.DataDir
 	if _, err := env.FS.Stat(env.FS.PathJoin(dir, stateDir)); err != nil {
-		// A cluster is to be founded: what cannot be is refused before anything is written.
+		// This is a first start: what cannot be is refused before anything is written.
 		if err := c.CheckBootstrap(); err != nil {
 			return nil, err
 		}
@@ -47,37 +47,68 @@ func openData(c *config.Config, env Env) (_ *data, err error) {
 	if err := checkDirectory(env.FS, dir); err != nil {
 		return nil, err
 	}
-	files, err := shareFiles(metrics.DescriptorLimit())
-	if err != nil {
+	if err := p.openAutoTLS(c, env); err != nil {
 		return nil, err
 	}
-	d := new(data)
+	d := &data{config: c, env: env, peers: p}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	d.engine, err = storage.Open(storage.Options{
-		FS: env.FS, Dir: env.FS.PathJoin(dir, stateDir), OpenFiles: files.tables, Logger: env.Log,
-	})
-	if err != nil {
+	if err := d.open(ctx); err != nil {
 		return nil, fmt.Errorf("open the data directory %s: %w", dir, err)
-	}
-	logOptions := raftlog.Options{FS: env.FS, Dir: env.FS.PathJoin(dir, logDir), Logger: env.Log}
-	if c.WALDir != "" {
-		logOptions.Dir = c.WALDir
-	}
-	if err := d.openLog(c, env, logOptions); err != nil {
-		return nil, fmt.Errorf("open the data directory %s: %w", dir, err)
-	}
-	if d.machine, err = state.Open(d.engine, mvcc.Options{HashCompactions: c.FeatureGates["CompactHashCheck"]}); err != nil {
-		return nil, fmt.Errorf("open the data directory %s: %w", dir, err)
-	}
-	if d.machine.Log() != d.log.ID() {
-		return nil, fmt.Errorf("open the data directory %s: the raft log %s belongs to another member's state; nothing was changed: "+
-			"put the right one in its place, or name it with --wal-dir", dir, logOptions.Dir)
 	}
 	return d, nil
+}
+
+func (d *data) open(ctx context.Context) (err error) {
+	waits, err := storage.Settle(d.env.FS, d.stateDir())
+	if err != nil {
+		return err
+	}
+	if waits {
+		if err := d.adopt(); err != nil {
+			return err
+		}
+	}
+	if err := d.openEngine(); err != nil {
+		return err
+	}
+	if err := d.openLog(ctx); err != nil {
+		return err
+	}
+	o := mvcc.Options{HashCompactions: d.config.FeatureGates["CompactHashCheck"]}
+	if d.machine, err = state.Open(d.engine, o); err != nil {
+		return err
+	}
+	if d.machine.Log() != d.log.ID() {
+		return fmt.Errorf("the raft log %s belongs to another member's state; nothing was changed: "+
+			"put the right one in its place, or name it with --wal-dir", d.logOptions().Dir)
+	}
+	if members := d.machine.Members(); members.Removed(members.Local()) {
+		return fmt.Errorf("%w: start it with an empty data directory as a new member", replica.ErrRemoved)
+	}
+	return nil
+}
+
+func (d *data) stateDir() string { return d.env.FS.PathJoin(d.config.DataDir, stateDir) }
+
+func (d *data) logOptions() raftlog.Options {
+	o := raftlog.Options{FS: d.env.FS, Dir: d.env.FS.PathJoin(d.config.DataDir, logDir), Logger: d.env.Log}
+	if d.config.WALDir != "" {
+		o.Dir = d.config.WALDir
+	}
+	return o
+}
+
+func (d *data) openEngine() error {
+	files, err := shareFiles(metrics.DescriptorLimit())
+	if err != nil {
+		return err
+	}
+	d.engine, err = storage.Open(storage.Options{FS: d.env.FS, Dir: d.stateDir(), OpenFiles: files.tables, Logger: d.env.Log})
+	return err
 }
 
 // checkDirectory creates the directory, and refuses one that belongs to somebody else.
@@ -121,10 +152,11 @@ func hint(err error) string {
 	return ""
 }
 
-// openLog opens the log, or founds log and state where there is nothing yet.
-func (d *data) openLog(c *config.Config, env Env, o raftlog.Options) error {
+// openLog opens the log, or begins log and state where there is nothing yet.
+func (d *data) openLog(ctx context.Context) error {
+	o := d.logOptions()
 	founded, err := state.Founded(d.engine)
-	if err != nil {
+	if err != nil || (founded && d.log != nil) {
 		return err
 	}
 	exists, err := raftlog.Exists(o.FS, o.Dir)
@@ -135,50 +167,11 @@ func (d *data) openLog(c *config.Config, env Env, o raftlog.Options) error {
 	case founded && !exists:
 		return fmt.Errorf("the state is there and its raft log %s is not: what was acknowledged last may be lost; "+
 			"put the log back in its place (was it named with --wal-dir?), or restore a backup", o.Dir)
-	case exists:
-		if d.log, err = raftlog.Open(o); err != nil {
-			return err
-		}
-	default:
-		if err := c.CheckBootstrap(); err != nil {
-			return err
-		}
-		if d.log, err = raftlog.Create(o, raftlog.Origin{ID: env.Seed, Index: origin.Index, Term: origin.Term}); err != nil {
-			return err
-		}
+	case !founded:
+		return d.begin(ctx, exists)
 	}
-	if founded {
-		return nil
-	}
-	first, err := d.log.FirstIndex()
-	if err != nil {
-		return err
-	}
-	if first != origin.Index+1 {
-		return fmt.Errorf("the raft log %s begins at entry %d and the state before it is not there: "+
-			"put the state back in its place, or restore a backup", o.Dir, first)
-	}
-	return d.found(c)
-}
-
-// found writes the first state of the cluster that the configuration describes.
-func (d *data) found(c *config.Config) error {
-	if err := c.CheckBootstrap(); err != nil {
-		return err
-	}
-	f := state.Founding{Origin: origin, Log: d.log.ID()}
-	var ids []uint64
-	for name, urls := range c.InitialCluster {
-		id := config.MemberID(urls, c.InitialClusterToken)
-		ids = append(ids, id)
-		f.Members = append(f.Members, member.Member{ID: member.ID(id), PeerURLs: urls})
-		if name == c.Name {
-			f.Local = member.ID(id)
-		}
-	}
-	invariant.Check(f.Local != 0, "a member that founds a cluster is part of it")
-	f.Cluster = config.ClusterID(ids)
-	return state.Found(d.engine, f)
+	d.log, err = raftlog.Open(o)
+	return err
 }
 
 // close closes what is open, the state written out first so that the next start has little to apply.

@@ -77,7 +77,7 @@ func openDoors(ctx context.Context, c *config.Config, env Env) (_ *doors, err er
 		}
 	}()
 	for _, one := range d.all {
-		if one.listener, err = env.listen(ctx, one.url); err != nil {
+		if one.listener, err = env.listen(ctx, one.url, "--listen-client-urls"); err != nil {
 			return nil, err
 		}
 	}
@@ -136,6 +136,7 @@ func (d *doors) build(s *Server) error {
 			return err
 		}
 	}
+	o.JoinToken = http.HandlerFunc(s.giveToken)
 	d.grpc, d.inside = s.grpc, s.inside
 	d.web = web.NewServer(web.NewHandler(o), s.log)
 	d.web.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(min(c.MaxConcurrentStreams, math.MaxInt32))}

@@ -71,7 +71,7 @@ func addressOf(u *url.URL) address {
 }
 
 // listen opens the socket that a URL names: host and port, or the path of a unix socket.
-func (e Env) listen(ctx context.Context, u url.URL) (net.Listener, error) {
+func (e Env) listen(ctx context.Context, u url.URL, flag string) (net.Listener, error) {
 	network, address := addressOf(&u).network, addressOf(&u).address
 	l, err := e.Listen(ctx, network, address)
 	if network == "unix" && errors.Is(err, syscall.EADDRINUSE) && abandoned(ctx, address) {
@@ -80,7 +80,7 @@ func (e Env) listen(ctx context.Context, u url.URL) (net.Listener, error) {
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w; stop the process that uses the address or choose another one with --listen-client-urls", u.String(), err)
+		return nil, fmt.Errorf("listen on %s: %w; stop the process that uses the address or choose another one with %s", u.String(), err, flag)
 	}
 	return l, nil
 }

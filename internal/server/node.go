@@ -48,6 +48,9 @@ func (n node) ReadCheck(ctx context.Context, serializable bool) error {
 	if err := n.s.data.engine.Err(); err != nil {
 		return err
 	}
+	if err := n.s.replica.Stalled(); err != nil {
+		return err
+	}
 	view := n.s.data.machine.KV().View()
 	defer view.Close()
 	result, err := view.Range(ctx, mvcc.RangeQuery{Key: []byte{0}, End: []byte{0}, Limit: 1})

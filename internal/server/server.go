@@ -2,9 +2,11 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
@@ -14,9 +16,11 @@ import (
 	"github.com/keelson-db/keelson/internal/chores"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/config"
+	"github.com/keelson-db/keelson/internal/copies"
 	"github.com/keelson-db/keelson/internal/expiry"
 	"github.com/keelson-db/keelson/internal/lock"
 	"github.com/keelson-db/keelson/internal/metrics"
+	"github.com/keelson-db/keelson/internal/peer"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/rpc"
 	"github.com/keelson-db/keelson/internal/storage"
@@ -39,6 +43,10 @@ const (
 	checkpointTime = time.Second
 	// traceTime is how long the last traces may take to be sent.
 	traceTime = time.Second
+	// handOverTime is how long handing leadership over may take.
+	handOverTime = time.Second
+	// readyWait is how long clients are kept waiting for a quorum at a start.
+	readyWait = 5 * time.Second
 	// publishPause is the time between two tries to publish this member.
 	publishPause = 500 * time.Millisecond
 	// failTime is how long goroutines may take to end after the storage engine has failed.
@@ -63,6 +71,12 @@ type Server struct {
 	services *rpc.Services
 	grpc     *grpc.Server
 	doors    *doors
+	peers    *peerDoors
+	mesh     *peer.Mesh
+	copies   *copies.Server
+	among    *among
+
+	invitations invitations
 
 	ready chan struct{}
 }
@@ -80,7 +94,10 @@ func Open(ctx context.Context, c *config.Config, env Env) (_ *Server, err error)
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	if s.data, err = openData(c, env); err != nil {
+	if s.peers, err = openPeerDoors(ctx, c, env); err != nil {
+		return nil, err
+	}
+	if s.data, err = openData(ctx, c, env, s.peers); err != nil {
 		return nil, err
 	}
 	if c.FeatureGates["InitialCorruptCheck"] {
@@ -93,11 +110,13 @@ func Open(ctx context.Context, c *config.Config, env Env) (_ *Server, err error)
 		Heartbeat: c.HeartbeatInterval, Election: c.ElectionTimeout,
 		MaxRequestBytes: int(c.MaxRequestBytes), WarnApply: c.WarningApplyDuration,
 		Seed: env.Seed, Metrics: s.metrics, Logger: s.log,
+		Priority: c.LeaderPriority, LeaseReads: c.LeaderLeaseReads, TickAdvance: c.InitialElectionTickAdvance,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the data directory %s: %w", c.DataDir, err)
 	}
 	s.buildEngine()
+	s.buildMesh()
 	if err = s.openServices(ctx); err != nil {
 		return nil, err
 	}
@@ -117,6 +136,29 @@ func (s *Server) buildEngine() {
 		ElectionTimeout: s.config.ElectionTimeout, Metrics: s.metrics.Lease, Logger: s.log,
 	})
 	s.upkeep = s.newUpkeep()
+}
+
+// buildMesh builds what stands between this member and the others.
+func (s *Server) buildMesh() {
+	c := s.config
+	o := peer.Options{
+		Members: s.data.machine.Members(), Metrics: s.metrics.Network, Log: s.log,
+		Version: config.APIVersion(), Level: command.Level, MinLevel: s.data.machine.Level,
+		Dial: peerDialer(c), ReadTimeout: c.RaftReadTimeout, WriteTimeout: c.RaftWriteTimeout,
+	}
+	s.among = &among{node: node{s}}
+	o.Local, o.Answerer = s.among, s.among
+	if s.peers.tls != nil {
+		o.TLS = func() *tls.Config { return s.peers.tls.Client("") }
+	}
+	s.mesh = peer.New[*replica.Outbox](s.replica, o)
+	s.copies = copies.NewServer(s.data.machine, copies.Options{
+		Cluster: s.data.machine.Members().ClusterID(), BytesPerSecond: int64(c.SnapshotRate), Log: s.log,
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/snapshot", s.copies)
+	mux.Handle("/", s.mesh.Handler())
+	s.peers.build(mux, s.env)
 }
 
 // openServices opens what the services stand on beside the data.
@@ -142,6 +184,8 @@ func (s *Server) buildServices() {
 		Version: config.APIVersion(), StorageVersion: storageVersion,
 		Tokens: s.tokens, ClientCertAuth: c.ClientTLS.ClientCertAuth, Quota: s.upkeep.quota,
 		Lock: recipes, Election: recipes, Stats: s.tracing.handler(),
+		Connectivity:     s.mesh,
+		Leader:           peer.NewLeader(s.mesh, s.replica.Status),
 		DatabaseBytes:    s.databaseBytes,
 		ExtensiveMetrics: c.MetricsLevel == "extensive",
 		Seed:             s.env.Seed,
@@ -150,8 +194,10 @@ func (s *Server) buildServices() {
 			KeepAliveMinTime: c.GRPCKeepAliveMinTime, KeepAliveInterval: c.GRPCKeepAliveInterval, KeepAliveTimeout: c.GRPCKeepAliveTimeout,
 			ElectionTimeout: c.ElectionTimeout, WarningUnaryRequestDuration: c.WarningUnaryRequestDuration,
 			WatchProgressNotifyInterval: c.WatchProgressNotifyInterval, QuotaBackendBytes: c.QuotaBackendBytes,
+			StrictReconfigCheck: c.StrictReconfigCheck, MaxLearners: c.MaxLearners,
 		},
 	}
+	s.among.lessor, s.among.promoter = rpc.NewLessor(deps), rpc.NewPromoter(deps)
 	s.services = rpc.New(deps)
 	s.grpc = grpc.NewServer(append(rpc.ServerOptions(deps), grpc.Creds(web.Credentials()))...)
 	s.services.Register(s.grpc)
@@ -165,6 +211,9 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Close gives sockets and data back. It is for a server that was opened and never run.
 func (s *Server) Close() error {
 	errs := []error{s.doors.close(), s.closeServices()}
+	if s.peers != nil {
+		errs = append(errs, s.peers.close())
+	}
 	if s.data != nil {
 		errs = append(errs, s.data.close())
 	}
@@ -198,11 +247,13 @@ func (s *Server) Run(ctx context.Context) error {
 	err := s.serve(ctx, below)
 	if below.Err() == nil {
 		s.checkpoint(below)
+		s.handOver(below)
 	}
 	stopBelow()
 	if failed := waitBelow(engine, s.data.engine); failed != nil {
 		err = errors.Join(failed, err)
 	}
+	err = errors.Join(err, s.peers.close())
 	if s.data.engine.Err() == nil {
 		// After a failure something may still be running down there; the end of the process closes.
 		err = errors.Join(err, s.data.close())
@@ -218,8 +269,17 @@ func (s *Server) serve(ctx, below context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(below, stop)()
-	// Clients that connect meanwhile wait at the sockets: whoever asks is told this member's name.
-	if !s.announce(ctx) {
+	// Clients that connect meanwhile wait at the sockets: whoever asks is told this member's name. They do not wait
+	// longer than for a while, because a member without a quorum can still tell how it is.
+	announced := make(chan struct{})
+	go func() { defer close(announced); s.announce(ctx) }()
+	defer func() { stop(); <-announced }()
+	select {
+	case <-announced:
+	case <-time.After(readyWait):
+		s.log.Warn("there is no quorum yet: serving what can be served without one")
+	}
+	if ctx.Err() != nil {
 		return errors.Join(s.doors.close(), s.closeServices())
 	}
 	front, open := errgroup.WithContext(ctx)
@@ -232,7 +292,9 @@ func (s *Server) serve(ctx, below context.Context) error {
 		s.env.Notify()
 	}
 	<-open.Done()
-	if err := context.Cause(below); err != nil {
+	if err := context.Cause(below); errors.Is(err, ErrCopied) {
+		s.log.Info("starting again with the copy of the state")
+	} else if err != nil {
 		s.log.Error("stopping: a part of the server failed", "error", err.Error())
 	} else {
 		s.log.Info("stopping")
@@ -274,11 +336,11 @@ func (s *Server) engineRuns(ctx context.Context) []func() error {
 			return nil // it was told to end, and how it says so does not matter
 		}
 	}
-	return []func() error{
+	return append(s.peerRuns(ctx), []func() error{
 		bind(s.replica.Run), s.replica.RunAppend, s.replica.RunApply, bind(s.data.log.Run),
 		bind(s.hub.Run), bind(s.clock.Run), bind(s.services.Run),
 		bind(s.upkeep.sweeper.Run), bind(s.upkeep.cutter.Run), bind(s.upkeep.quota.Run), bind(s.upkeep.compactor.Run),
-		bind(s.upkeep.checker.Run),
+		bind(s.upkeep.checker.Run), bind(s.upkeep.levels.Run), bind(s.upkeep.autopilot.Run),
 		func() error {
 			select {
 			case <-ctx.Done():
@@ -287,7 +349,13 @@ func (s *Server) engineRuns(ctx context.Context) []func() error {
 				return fmt.Errorf("the storage engine failed: %w%s", s.data.engine.Err(), hint(s.data.engine.Err()))
 			}
 		},
-	}
+	}...)
+}
+
+// peerRuns are the goroutines between this member and the others.
+func (s *Server) peerRuns(ctx context.Context) []func() error {
+	bind := func(run func(context.Context) error) func() error { return func() error { return run(ctx) } }
+	return append(s.peers.runs(ctx), bind(s.mesh.Run), bind(s.catchUp), bind(s.copies.Run), bind(s.tellFetches))
 }
 
 // runLogs writes the log's lines in the background; the channel is closed when the last is written.
@@ -304,11 +372,11 @@ func (s *Server) runLogs(ctx context.Context) <-chan struct{} {
 	return done
 }
 
-// announce tells the cluster this member's name and client addresses. It returns false when ctx ended
-// first.
-func (s *Server) announce(ctx context.Context) bool {
+// announce tells the cluster who this member is, unless ctx ends first: its name and client addresses, which data
+// directory it has and what its release can do.
+func (s *Server) announce(ctx context.Context) {
 	if err := s.waitForLeader(ctx); err != nil {
-		return false
+		return
 	}
 	// The clock starts before clients come: a lease granted from now on is given its own time and not what
 	// leases are given that were there before.
@@ -316,14 +384,18 @@ func (s *Server) announce(ctx context.Context) bool {
 	s.upkeep.quota.Adopt()
 	members := s.data.machine.Members()
 	local, _ := members.Get(members.Local())
-	want := command.MemberPublish{ID: uint64(members.Local()), Name: s.config.Name, ClientURLs: texts(s.config.AdvertiseClientURLs)}
-	if local.Name == want.Name && slices.Equal(local.ClientURLs, want.ClientURLs) {
-		return true
+	want := command.MemberPublish{
+		ID: uint64(members.Local()), Name: s.config.Name, ClientURLs: texts(s.config.AdvertiseClientURLs),
+		Incarnation: s.data.log.ID(), Level: command.Level, Version: config.ProductVersion(),
+	}
+	if local.Name == want.Name && slices.Equal(local.ClientURLs, want.ClientURLs) && local.Incarnation == want.Incarnation &&
+		local.Level == want.Level && local.Version == want.Version {
+		return
 	}
 	for ctx.Err() == nil {
 		_, err := s.replica.Propose(ctx, &want)
 		if err == nil {
-			return true
+			return
 		}
 		s.log.Warn("publish this member: trying again", "error", err.Error())
 		select {
@@ -331,7 +403,15 @@ func (s *Server) announce(ctx context.Context) bool {
 		case <-time.After(publishPause):
 		}
 	}
-	return false
+}
+
+// handOver gives leadership to another member before this one stops, so that nobody has to miss it first.
+func (s *Server) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	if err := s.replica.HandOver(ctx); err != nil {
+		s.log.Warn("hand leadership over before the stop: the others elect a leader when they miss this one", "error", err.Error())
+	}
 }
 
 // waitForLeader returns once reads and writes can be answered.

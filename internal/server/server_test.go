@@ -63,7 +63,12 @@ func openServer(ctx context.Context, disk vfs.FS, flags ...string) (*Server, str
 	}
 	s, err := Open(ctx, c, Env{
 		FS: disk, Seed: uint64(time.Now().UnixNano()), Log: slog.New(slog.DiscardHandler),
-		Listen: func(context.Context, string, string) (net.Listener, error) { return l, nil },
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			if address == "localhost:2379" {
+				return l, nil
+			}
+			return new(net.ListenConfig).Listen(ctx, network, "127.0.0.1:0") // for other members, of whom there are none
+		},
 	})
 	return s, l.Addr().String(), err
 }

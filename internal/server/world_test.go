@@ -34,7 +34,7 @@ func start(fs vfs.FS, seed uint64) (*world, error) {
 	}
 	w := new(world)
 	log := slog.New(slog.DiscardHandler)
-	if w.data, err = openData(c, Env{FS: fs, Seed: seed, Log: log}); err != nil {
+	if w.data, err = openData(context.Background(), c, Env{FS: fs, Seed: seed, Log: log}, new(peerDoors)); err != nil {
 		return nil, err
 	}
 	set := metrics.New()
@@ -51,7 +51,11 @@ func start(fs vfs.FS, seed uint64) (*world, error) {
 	w.group.Go(func() error { return w.replica.Run(ctx) })
 	w.group.Go(w.replica.RunAppend)
 	w.group.Go(w.replica.RunApply)
-	w.group.Go(func() error { return chores.NewCutter(w.data.log, w.data.engine, w.data.machine, log).Run(ctx) })
+	w.group.Go(func() error {
+		return chores.NewCutter(chores.CutterOptions{
+			Log: w.data.log, Engine: w.data.engine, Machine: w.data.machine, Followers: w.replica,
+		}).Run(ctx)
+	})
 	return w, nil
 }
 

@@ -81,6 +81,8 @@ type HandlerOptions struct {
 	EnablePprof bool
 	// Gateway serves /v3/, the JSON form of the gRPC API; nil serves nothing there.
 	Gateway http.Handler
+	// JoinToken serves /keelson/join-token, which gives out what another server needs to join; nil serves nothing there.
+	JoinToken http.Handler
 }
 
 // NewHandler is everything that is served on the client port over HTTP.
@@ -93,6 +95,9 @@ func NewHandler(o HandlerOptions) http.Handler {
 	}
 	if o.Gateway != nil {
 		mux.Handle("/v3/", o.Gateway)
+	}
+	if o.JoinToken != nil {
+		mux.Handle("/keelson/join-token", o.JoinToken)
 	}
 	return newGate(o, mux)
 }

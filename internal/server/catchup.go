@@ -1,0 +1,119 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/keelson-db/keelson/internal/config"
+	"github.com/keelson-db/keelson/internal/copies"
+	"github.com/keelson-db/keelson/internal/member"
+	"github.com/keelson-db/keelson/internal/peer"
+)
+
+// ErrCopied ends a run because a copy of the state waits to be put into its place: open the server again.
+var ErrCopied = errors.New("a copy of the state was fetched and is to be put into its place")
+
+const (
+	// joinTries is how many copies a new member fetches that do not know it yet, and joinPause the time between two:
+	// whom it asks may not have applied that it was added.
+	joinTries = 20
+	joinPause = 500 * time.Millisecond
+	// tellPause is how often the leader is told of copies that are being fetched.
+	tellPause = time.Second
+)
+
+// want is a copy of the state that is wanted.
+type want struct {
+	local   member.ID
+	cluster uint64
+	log     uint64 // that is to feed it
+	least   uint64 // index that it must reach
+	sources []string
+}
+
+// catchUp fetches a copy of the state when this member was told that the log no longer reaches back to where it is.
+// It ends with ErrCopied then.
+func (s *Server) catchUp(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.replica.Wanted():
+		}
+		behind := s.replica.Behind()
+		s.log.Warn("this member has fallen behind what the log holds: fetching a copy of the state; it goes on with what it has until then",
+			"leader", hex(behind.From), "index", behind.Index, "applied", s.replica.Status().Applied)
+		err := s.fetchCopy(ctx, behind.Index)
+		if err == nil {
+			return ErrCopied
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.log.Warn("fetch a copy of the state: waiting to be told again", "error", err.Error())
+	}
+}
+
+// tellFetches tells the leader what copies are being fetched from this member, so that it keeps the log behind them.
+func (s *Server) tellFetches(ctx context.Context) error {
+	ticker := time.NewTicker(tellPause)
+	defer ticker.Stop()
+	leader := peer.NewLeader(s.mesh, s.replica.Status)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		index, ok := s.copies.Oldest()
+		if !ok {
+			continue
+		}
+		s.replica.Fetching(uint64(s.data.machine.Members().Local()), index)
+		ask, cancel := context.WithTimeout(ctx, tellPause)
+		if err := leader.Fetching(ask, index); err != nil && !s.leads() {
+			s.log.Debug("tell the leader of a copy that is being fetched", "error", err.Error())
+		}
+		cancel()
+	}
+}
+
+func (s *Server) leads() bool { st := s.replica.Status(); return st.Leader == st.ID }
+
+// fetchCopy fetches a copy from the other members.
+func (s *Server) fetchCopy(ctx context.Context, least uint64) error {
+	members := s.data.machine.Members()
+	return s.data.fetch(ctx, want{
+		local: members.Local(), cluster: members.ClusterID(), log: s.data.log.ID(), least: least, sources: s.sources(),
+	})
+}
+
+// sources are the peer URLs of all others, those who do not lead first: the leader has enough to do.
+func (s *Server) sources() (urls []string) {
+	leader := s.replica.Status().Leader
+	var last []string
+	for _, m := range s.data.machine.Members().List() {
+		switch {
+		case m.ID == s.data.machine.Members().Local():
+		case uint64(m.ID) == leader:
+			last = append(last, m.PeerURLs...)
+		case !m.Learner:
+			urls = append(urls, m.PeerURLs...)
+		}
+	}
+	return append(urls, last...)
+}
+
+// fetch fetches a copy into its place beside the state.
+func (d *data) fetch(ctx context.Context, w want) error {
+	_, err := copies.Fetch(ctx, d.peers.client, w.sources, copies.FetchOptions{
+		FS: d.env.FS, Dir: d.stateDir(), Cluster: w.cluster, Local: w.local, Log: w.log, Least: w.least,
+		RowBytes: rowBytes(d.config), Logger: d.env.Log,
+	})
+	return err
+}
+
+// rowBytes is the longest row that a copy may have: a record with the longest value that a request of another member,
+// whose limit may be higher, is likely to have brought.
+func rowBytes(c *config.Config) int { return max(copies.DefaultRowBytes, 2*int(c.MaxRequestBytes)) }
