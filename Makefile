@@ -10,7 +10,7 @@ HISTORIES ?= 100
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check unit integration short race bench fuzz lint proto dump clean
+.PHONY: help build run test check unit integration short race cluster bench fuzz lint proto dump clean
 
 ##@ Every day
 help: ## print this menu
@@ -53,6 +53,9 @@ short: ## tests of the rooms, the long ones shortened
 ##@ Now and then
 race: ## tests of the rooms under the race detector (needs gcc)
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+cluster: ## break clusters for long: kills, partitions, bad disks, lost members (RUN=pattern picks)
+	cd test && $(GO) test -count=1 -timeout 120m -run '$(RUN)' ./cluster -args -long
 
 bench: ## measure keelson beside a real etcd (ARGS=-quick for a first look)
 	cd test && $(GO) run ./bench $(ARGS)

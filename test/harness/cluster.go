@@ -36,6 +36,7 @@ type Member struct {
 	removed bool
 	args    []string
 	conn    *grpc.ClientConn
+	cluster *Cluster
 }
 
 // Cluster is a number of members that know each other. A member keeps its place when it is removed from the cluster;
@@ -46,6 +47,8 @@ type Cluster struct {
 
 	founding Founding
 	pki      *PKI
+	user     string // whom the harness asks as; empty is nobody
+	password string
 	mu       sync.Mutex // guards Members and the members' processes against the proxy's questions
 }
 
@@ -121,7 +124,7 @@ func (c *Cluster) addPlace(t testing.TB) *Member {
 		opt.PeerAddr = FreeAddr(t)
 		opt.Advertise = c.Proxy.Front(t, place, opt.PeerAddr)
 	}
-	m := &Member{Node: New(t, opt), Place: place, args: opt.Args}
+	m := &Member{Node: New(t, opt), Place: place, args: opt.Args, cluster: c}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.Members = append(c.Members, m)
@@ -215,3 +218,21 @@ func (c *Cluster) Launch(t testing.TB, m *Member) {
 
 // SetArgs replaces the flags that the cluster gave to a member beyond the harness's own, from its next start on.
 func (m *Member) SetArgs(args ...string) { m.opt.Args = append(slices.Clone(m.args), args...) }
+
+// SaveDir copies what an ended member has on its disk and returns where the copy is.
+func (m *Member) SaveDir(t testing.TB) string {
+	t.Helper()
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := os.CopyFS(backup, os.DirFS(m.Dir)); err != nil {
+		t.Fatalf("copy the directory of %s: %v", m.Name, err)
+	}
+	return backup
+}
+
+// RestoreDir gives an ended and wiped member what was copied before.
+func (m *Member) RestoreDir(t testing.TB, backup string) {
+	t.Helper()
+	if err := os.CopyFS(m.Dir, os.DirFS(backup)); err != nil {
+		t.Fatalf("restore the directory of %s: %v", m.Name, err)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -26,6 +28,12 @@ const (
 // Client opens etcd's client library on the given members, or on all that are not removed; it closes with the test.
 func (c *Cluster) Client(t testing.TB, members ...*Member) *clientv3.Client {
 	t.Helper()
+	return c.ClientAs(t, "", "", members...)
+}
+
+// ClientAs is Client for a user with a password; an empty name is nobody.
+func (c *Cluster) ClientAs(t testing.TB, user, password string, members ...*Member) *clientv3.Client {
+	t.Helper()
 	endpoints := c.Endpoints()
 	if len(members) > 0 {
 		endpoints = nil
@@ -34,7 +42,7 @@ func (c *Cluster) Client(t testing.TB, members ...*Member) *clientv3.Client {
 		}
 	}
 	config := clientv3.Config{
-		Endpoints: endpoints, DialTimeout: CallLimit, Logger: zap.NewNop(),
+		Endpoints: endpoints, DialTimeout: CallLimit, Logger: zap.NewNop(), Username: user, Password: password,
 		// A member that has been restarted should be found at once.
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond},
@@ -44,10 +52,12 @@ func (c *Cluster) Client(t testing.TB, members ...*Member) *clientv3.Client {
 	if c.pki != nil {
 		config.TLS = c.pki.Client()
 	}
-	client, err := clientv3.New(config)
-	if err != nil {
-		t.Fatalf("open a client: %v", err)
-	}
+	var client *clientv3.Client
+	// A user logs in here, which may fall into an election.
+	Eventually(t, SettleLimit, "open a client", func() (err error) {
+		client, err = clientv3.New(config)
+		return err
+	})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }
@@ -60,10 +70,22 @@ func (m *Member) Status(t testing.TB) (*pb.StatusResponse, error) {
 	return pb.NewMaintenanceClient(m.connection(t)).Status(ctx, &pb.StatusRequest{})
 }
 
+// AskAs makes the harness ask for the state of members as a user, where nobody else may.
+func (c *Cluster) AskAs(user, password string) {
+	c.user, c.password = user, password
+	for _, m := range c.Members {
+		m.conn = nil
+	}
+}
+
 // connection is a bare connection to the member that stays for the whole test.
 func (m *Member) connection(t testing.TB) *grpc.ClientConn {
 	t.Helper()
-	if m.conn == nil {
+	switch c := m.cluster; {
+	case m.conn != nil:
+	case c.user != "":
+		m.conn = c.ClientAs(t, c.user, c.password, m).ActiveConnection()
+	default:
 		m.conn = m.Conn(t)
 	}
 	return m.conn
@@ -182,6 +204,26 @@ func (c *Cluster) WaitApplied(t testing.TB, limit time.Duration) {
 	}
 }
 
+// Metric reads the sum of all samples of one metric of a member.
+func (m *Member) Metric(t testing.TB, name string) float64 {
+	t.Helper()
+	text, err := m.get("/metrics")
+	if err != nil {
+		t.Fatalf("read the metrics of %s: %v", m.Name, err)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("read the metrics of %s: %v", m.Name, err)
+	}
+	sum := 0.0
+	for _, sample := range families[name].GetMetric() {
+		sum += sample.GetCounter().GetValue() + sample.GetGauge().GetValue() + sample.GetUntyped().GetValue() +
+			float64(sample.GetHistogram().GetSampleCount())
+	}
+	return sum
+}
+
 // Row is one line of etcdctl's table of endpoints.
 type Row struct {
 	ID                string
@@ -197,7 +239,7 @@ func (c *Cluster) Table(t testing.TB, from *Member) []Row {
 	r := from.CtlInput(t, "", "--dial-timeout", "1s", "--command-timeout", "2s", "endpoint", "status", "--cluster", "-w", "table")
 	var rows []Row
 	var head []string
-	for line := range strings.Lines(r.Out) {
+	for line := range strings.Lines(strings.ReplaceAll(r.Out, "│", "|")) {
 		if !strings.HasPrefix(line, "|") {
 			continue
 		}
@@ -219,9 +261,6 @@ func (c *Cluster) Table(t testing.TB, from *Member) []Row {
 			Endpoint: cell["ENDPOINT"], ID: cell["ID"], Version: cell["VERSION"], DBSize: cell["DB SIZE"], RaftTerm: cell["RAFT TERM"],
 			Leader: cell["IS LEADER"] == "true", Learner: cell["IS LEARNER"] == "true", Errors: cell["ERRORS"],
 		})
-	}
-	if len(rows) == 0 {
-		t.Logf("etcdctl printed no rows: code %d, out %q, err %q", r.Code, r.Out, r.Err)
 	}
 	return rows
 }

@@ -95,6 +95,13 @@ func CheckAgainst(log []Event, ops []Op) []string {
 	var f findings
 	at := map[int64]map[string]Event{}
 	keys := map[string][]Event{}
+	asked := map[string]map[string]bool{}
+	for _, op := range ops {
+		if asked[op.Call.Key] == nil {
+			asked[op.Call.Key] = map[string]bool{}
+		}
+		asked[op.Call.Key][op.Call.Value] = true
+	}
 	values := map[string]Event{}
 	for _, e := range log {
 		if at[e.Revision] == nil {
@@ -102,7 +109,7 @@ func CheckAgainst(log []Event, ops []Op) []string {
 		}
 		at[e.Revision][e.Key] = e
 		keys[e.Key] = append(keys[e.Key], e)
-		if e.Deleted {
+		if e.Deleted || asked[e.Key] == nil {
 			continue
 		}
 		if other, twice := values[e.Value]; twice {
@@ -110,12 +117,7 @@ func CheckAgainst(log []Event, ops []Op) []string {
 		}
 		values[e.Value] = e
 	}
-	asked := map[string]map[string]bool{}
 	for _, op := range ops {
-		if asked[op.Call.Key] == nil {
-			asked[op.Call.Key] = map[string]bool{}
-		}
-		asked[op.Call.Key][op.Call.Value] = true
 		if op.changed() {
 			e, there := at[op.Answer.Revision][op.Call.Key]
 			if !there || e.Deleted != (op.Call.Kind == Delete) || !e.Deleted && e.Value != op.Call.Value {

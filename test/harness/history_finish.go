@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"testing"
@@ -24,7 +25,7 @@ func (l *Load) Finish(t testing.TB) {
 	}
 	l.endWatchers()
 	ops := l.History.Ops()
-	log, _, _ := l.log.snapshot()
+	log := l.log()
 	report := func(what string, list []string) {
 		for _, text := range list {
 			t.Errorf("%s: %s", what, text)
@@ -36,7 +37,7 @@ func (l *Load) Finish(t testing.TB) {
 	for _, w := range l.watchers {
 		events, until, wrong := w.snapshot()
 		report(w.name(), wrong)
-		report(w.name(), CheckWatch(log, events, w.wants, l.first, until))
+		report(w.name(), CheckWatch(w.could(log), events, w.wants, l.first, until))
 	}
 	for _, m := range l.cluster.voters() {
 		l.checkMember(t, m, log, last)
@@ -70,12 +71,35 @@ func (l *Load) mark(t testing.TB) int64 {
 	return last
 }
 
+// log is the whole history as all watchers together have heard it.
+func (l *Load) log() []Event {
+	type place struct {
+		revision int64
+		key      string
+	}
+	seen := map[place]bool{}
+	var log []Event
+	for _, w := range l.watchers {
+		events, _, _ := w.snapshot()
+		for _, e := range events {
+			// Where two differ, the first one is the history and the other is found to be wrong.
+			if p := (place{e.Revision, e.Key}); !seen[p] {
+				seen[p] = true
+				log = append(log, e)
+			}
+		}
+	}
+	slices.SortStableFunc(log, func(a, b Event) int { return cmp.Compare(a.Revision, b.Revision) })
+	return log
+}
+
 // checkMember reads the history that one member holds and compares it with the one that was followed live.
 func (l *Load) checkMember(t testing.TB, m *Member, log []Event, last int64) {
 	t.Helper()
 	from := l.first
 	client := l.cluster.Client(t, m)
 	w := NewWatcher(client, "", from)
+	w.cut = l.cut
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
@@ -91,7 +115,7 @@ func (l *Load) checkMember(t testing.TB, m *Member, log []Event, last int64) {
 		return
 	}
 	events = slices.DeleteFunc(events, func(e Event) bool { return e.Revision > last })
-	for _, text := range append(wrong, CheckWatch(log, events, w.wants, from, last)...) {
+	for _, text := range append(wrong, CheckWatch(w.could(log), events, w.wants, from, last)...) {
 		t.Errorf("the history that %s holds: %s", m.Name, text)
 	}
 }

@@ -35,7 +35,6 @@ type Load struct {
 
 	cluster  *Cluster
 	first    int64 // the first revision that the history can have
-	log      *Watcher
 	watchers []*Watcher
 	stop     chan struct{}             // ends the clients
 	over     chan struct{}             // ends the watchers
@@ -44,14 +43,26 @@ type Load struct {
 	watching sync.WaitGroup            // the watchers
 	clients  int
 	seed     uint64
+	cut      bool // the history is compacted meanwhile
 }
 
 // Load starts clients and watchers on every member, and some on the cluster as a whole.
 func (c *Cluster) Load(t testing.TB) *Load {
 	t.Helper()
+	return c.load(t, false)
+}
+
+// LoadCompacted is Load while somebody compacts: watchers may then find that what they have missed is gone.
+func (c *Cluster) LoadCompacted(t testing.TB) *Load {
+	t.Helper()
+	return c.load(t, true)
+}
+
+func (c *Cluster) load(t testing.TB, cut bool) *Load {
+	t.Helper()
 	l := &Load{
 		History: NewHistory(), cluster: c, stop: make(chan struct{}), over: make(chan struct{}),
-		alone: map[*Member]chan struct{}{}, seed: rand.Uint64(),
+		alone: map[*Member]chan struct{}{}, seed: rand.Uint64(), cut: cut,
 	}
 	client := c.Client(t)
 	resp, err := client.Get(Ctx(t), loadPrefix, clientv3.WithCountOnly())
@@ -59,16 +70,13 @@ func (c *Cluster) Load(t testing.TB) *Load {
 		t.Fatalf("begin the load: %v", err)
 	}
 	l.first = resp.Header.Revision + 1
-	l.log = NewWatcher(client, "", l.first)
-	l.watchers = append(l.watchers, l.log, NewWatcher(c.Client(t), loadPrefix, l.first))
+	l.watch(client, "", nil)
+	l.watch(c.Client(t), loadPrefix, nil)
 	for range clientsOfAll {
 		l.client(c.Client(t), l.stop)
 	}
 	for _, m := range c.voters() {
 		l.Join(t, m)
-	}
-	for _, w := range l.watchers[:2] {
-		l.watching.Go(func() { w.run(l.over) })
 	}
 	t.Cleanup(func() { l.endClients(); l.endWatchers() })
 	return l
@@ -81,10 +89,21 @@ func (l *Load) Join(t testing.TB, m *Member) {
 	for range clientsOfMember {
 		l.client(l.cluster.Client(t, m), l.alone[m])
 	}
-	w := NewWatcher(l.cluster.Client(t, m), loadPrefix, l.first)
-	w.member = m
+	l.watch(l.cluster.Client(t, m), "", m)
+}
+
+// watch starts a watcher; without a member it is the cluster's.
+func (l *Load) watch(client *clientv3.Client, prefix string, m *Member) {
+	w := NewWatcher(client, prefix, l.first)
+	w.member, w.cut = m, l.cut
 	l.watchers = append(l.watchers, w)
 	l.watching.Go(func() { w.run(l.over) })
+}
+
+// Watch adds a watcher of the whole cluster, which begins with what has happened already.
+func (l *Load) Watch(t testing.TB) {
+	t.Helper()
+	l.watch(l.cluster.Client(t), loadPrefix, nil)
 }
 
 // Leave ends the clients of one member, which is about to go for good.

@@ -3,6 +3,8 @@ package harness
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,13 +26,14 @@ type Watcher struct {
 	prefix string
 	from   int64
 	member *Member // whom it asks alone; nil for the whole cluster
+	cut    bool    // what it has missed may be compacted
 
 	mu       sync.Mutex
 	events   []Event
 	next     int64 // the first revision that it has not heard of
 	promised int64 // no event up to here may come any more
 	wrong    []string
-	reopened int
+	gaps     [][2]int64 // first and last revisions that were compacted before it could hear of them
 }
 
 // NewWatcher prepares a watcher; an empty prefix is everything.
@@ -56,11 +59,14 @@ func (w *Watcher) run(stop <-chan struct{}) {
 
 // follow opens one watch and reads it to its end.
 func (w *Watcher) follow(ctx context.Context) {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if w.member == nil {
+		// Whoever asks any member wants to hear when one is alone, to go to another; who asks only one stays and waits.
+		ctx = clientv3.WithRequireLeader(ctx)
+	}
 	w.mu.Lock()
 	next := w.next
-	w.reopened++
 	w.mu.Unlock()
 	opts := []clientv3.OpOption{clientv3.WithRev(next), clientv3.WithPrefix(), clientv3.WithProgressNotify()}
 	channel := w.client.Watch(ctx, w.prefix, opts...)
@@ -84,7 +90,12 @@ func (w *Watcher) take(resp clientv3.WatchResponse) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if resp.CompactRevision != 0 {
-		w.complain("the watch was cancelled as compacted at %d, it had asked for %d", resp.CompactRevision, w.next)
+		if !w.cut || resp.CompactRevision <= w.next {
+			w.complain("the watch was cancelled as compacted at %d, it had asked for %d", resp.CompactRevision, w.next)
+			return
+		}
+		w.gaps = append(w.gaps, [2]int64{w.next, resp.CompactRevision - 1})
+		w.next = resp.CompactRevision
 		return
 	}
 	if resp.IsProgressNotify() {
@@ -94,7 +105,7 @@ func (w *Watcher) take(resp clientv3.WatchResponse) {
 	}
 	for _, ev := range resp.Events {
 		e := Event{
-			Revision: ev.Kv.ModRevision, Key: string(ev.Kv.Key), Value: string(ev.Kv.Value), Version: ev.Kv.Version,
+			Revision: ev.Kv.ModRevision, Key: string(ev.Kv.Key), Value: short(ev.Kv.Value), Version: ev.Kv.Version,
 			Deleted: ev.Type == clientv3.EventTypeDelete,
 		}
 		if e.Revision <= w.promised {
@@ -107,6 +118,15 @@ func (w *Watcher) take(resp clientv3.WatchResponse) {
 		// All changes of one revision come in one response, so the revision is complete.
 		w.promised, w.next = max(w.promised, last), max(w.next, last+1)
 	}
+}
+
+// short is a value, or what stands for it where it is too long to be kept for every watcher.
+func short(value []byte) string {
+	const longest = 64 // bytes
+	if len(value) <= longest {
+		return string(value)
+	}
+	return fmt.Sprintf("%d bytes %08x", len(value), crc32.ChecksumIEEE(value))
 }
 
 // complain notes what is wrong. The caller holds the mutex.
@@ -126,11 +146,20 @@ func (w *Watcher) reached(revision int64) error {
 	return fmt.Errorf("it waits for revision %d and not beyond %d", w.next, revision)
 }
 
-// snapshot is what the watcher has received, the last revision that it knows completely, and what was wrong.
+// snapshot is what the watcher has received, the last revision that it knows of, and what was wrong.
 func (w *Watcher) snapshot() (events []Event, until int64, wrong []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]Event(nil), w.events...), w.next - 1, append([]string(nil), w.wrong...)
+}
+
+// could is the part of a history that the watcher could hear of: what was compacted before is none of it.
+func (w *Watcher) could(log []Event) []Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(log), func(e Event) bool {
+		return slices.ContainsFunc(w.gaps, func(g [2]int64) bool { return e.Revision >= g[0] && e.Revision <= g[1] })
+	})
 }
 
 // wants says whether a key is one of the watcher's.

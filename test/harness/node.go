@@ -178,26 +178,29 @@ func (n *Node) waitFor(t testing.TB, path string, limit time.Duration) {
 
 // healthy asks the node at one of its paths that answer 200 when all is well.
 func (n *Node) healthy(path string) error {
+	_, err := n.get(path)
+	return err
+}
+
+// get asks the node at one of its paths; any answer but 200 is an error with its text.
+func (n *Node) get(path string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.URL()+path, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: n.tls()}}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(string(body))
 	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(string(body))
-	}
-	return nil
+	return string(body), err
 }
 
 // URL is the client URL.
