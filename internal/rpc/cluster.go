@@ -37,13 +37,17 @@ type clusterServer struct {
 	adding sync.Mutex // held while a learner is counted and added
 }
 
-func clusterMethods(d Deps) built {
-	c := &clusterServer{
+func newClusterServer(d Deps) *clusterServer {
+	return &clusterServer{
 		headers: d.headers(), access: d.access(), replica: d.Replica, table: d.Machine.Members(),
 		rules: d.reconfig(), promoter: NewPromoter(d), leader: d.Leader,
 		updates:     newProposing[[]*pb.Member](d, "ClusterMemberUpdate"),
 		maxLearners: d.MaxLearners, election: d.ElectionTimeout, limit: d.requestTime(), log: d.Log,
 	}
+}
+
+func clusterMethods(d Deps) built {
+	c := newClusterServer(d)
 	return built{unary: map[string]unaryMethod{
 		"MemberAdd":     askingMethod(c.memberAdd),
 		"MemberRemove":  checkedMethod(c.access, c.memberRemove),
@@ -75,25 +79,33 @@ func (s *clusterServer) memberAdd(ctx context.Context, r *pb.MemberAddRequest) (
 	if err := s.may(ctx, r); err != nil {
 		return nil, err
 	}
-	if err := s.rules.mayAdd(r.IsLearner); err != nil {
-		return nil, err
-	}
-	slices.Sort(urls)
-	add := command.MemberChange{Kind: command.AddVoter, Member: newMemberID(urls, time.Now()), PeerURLs: urls}
-	var list []*pb.Member
-	if r.IsLearner {
-		add.Kind = command.AddLearner
-		list, err = s.addLearner(ctx, add)
-	} else {
-		list, err = change(ctx, s.replica, s.rules.links, add)
-	}
+	id, list, err := s.add(ctx, urls, r.IsLearner)
 	if err != nil {
 		return nil, err
 	}
-	s.tell(ctx, "member added", add.Member)
 	return &pb.MemberAddResponse{
-		Header: s.plain(), Members: list, Member: &pb.Member{ID: add.Member, PeerURLs: urls, IsLearner: r.IsLearner},
+		Header: s.plain(), Members: list, Member: &pb.Member{ID: id, PeerURLs: urls, IsLearner: r.IsLearner},
 	}, nil
+}
+
+// add takes in a member if the rules let it, and returns its ID and the members after it. It sorts the URLs.
+func (s *clusterServer) add(ctx context.Context, urls []string, learner bool) (id uint64, list []*pb.Member, err error) {
+	if err := s.rules.mayAdd(learner); err != nil {
+		return 0, nil, err
+	}
+	slices.Sort(urls)
+	c := command.MemberChange{Kind: command.AddVoter, Member: newMemberID(urls, time.Now()), PeerURLs: urls}
+	if learner {
+		c.Kind = command.AddLearner
+		list, err = s.addLearner(ctx, c)
+	} else {
+		list, err = change(ctx, s.replica, s.rules.links, c)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	s.tell(ctx, "member added", c.Member)
+	return c.Member, list, nil
 }
 
 // addLearner adds a learner if there may be one more. What else is wrong with it is said first, by the state.
@@ -120,20 +132,29 @@ func (s *clusterServer) addLearner(ctx context.Context, add command.MemberChange
 // memberRemove takes a member out. A leader that is to remove itself hands over first, where there is somebody: its
 // going would else be noticed only when it is missed.
 func (s *clusterServer) memberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (any, error) {
-	if err := s.rules.mayRemove(r.ID); err != nil {
+	list, err := s.remove(ctx, r.ID)
+	if err != nil {
 		return nil, err
 	}
-	if r.ID == s.member && leads(s.replica) {
+	return &pb.MemberRemoveResponse{Header: s.plain(), Members: list}, nil
+}
+
+// remove takes a member out if the rules let it, and returns those that are left.
+func (s *clusterServer) remove(ctx context.Context, id uint64) ([]*pb.Member, error) {
+	if err := s.rules.mayRemove(id); err != nil {
+		return nil, err
+	}
+	if id == s.member && leads(s.replica) {
 		if err := s.handOver(ctx); err != nil {
 			s.log.Warn("hand leadership over before this member is removed", "error", err.Error())
 		}
 	}
-	list, err := change(ctx, s.replica, s.rules.links, command.MemberChange{Kind: command.RemoveMember, Member: r.ID})
+	list, err := change(ctx, s.replica, s.rules.links, command.MemberChange{Kind: command.RemoveMember, Member: id})
 	if err != nil {
 		return nil, err
 	}
-	s.tell(ctx, "member removed", r.ID)
-	return &pb.MemberRemoveResponse{Header: s.plain(), Members: list}, nil
+	s.tell(ctx, "member removed", id)
+	return list, nil
 }
 
 func (s *clusterServer) handOver(ctx context.Context) error {
@@ -168,11 +189,7 @@ func (s *clusterServer) memberUpdate(ctx context.Context, r *pb.MemberUpdateRequ
 
 // memberPromote makes a voter of a learner; the leader judges whether it is ready for that.
 func (s *clusterServer) memberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (any, error) {
-	list, err := question[[]*pb.Member]{
-		here:  func(ctx context.Context) ([]*pb.Member, error) { return s.promoter.promote(ctx, r.ID) },
-		there: func(ctx context.Context) ([]*pb.Member, error) { return nil, s.leader.Promote(ctx, r.ID) },
-		final: isVerdict,
-	}.ask(ctx, s.replica, s.limit)
+	list, err := s.promote(ctx, r.ID)
 	if err == nil && list == nil {
 		err = s.replica.Barrier(ctx) // the leader may be ahead
 		list = state.MemberList(s.table)
@@ -182,6 +199,15 @@ func (s *clusterServer) memberPromote(ctx context.Context, r *pb.MemberPromoteRe
 	}
 	s.tell(ctx, "learner promoted", r.ID)
 	return &pb.MemberPromoteResponse{Header: s.plain(), Members: list}, nil
+}
+
+// promote asks the leader to make a voter of a learner. The members after it come only from this member itself.
+func (s *clusterServer) promote(ctx context.Context, id uint64) ([]*pb.Member, error) {
+	return question[[]*pb.Member]{
+		here:  func(ctx context.Context) ([]*pb.Member, error) { return s.promoter.promote(ctx, id) },
+		there: func(ctx context.Context) ([]*pb.Member, error) { return nil, s.leader.Promote(ctx, id) },
+		final: isVerdict,
+	}.ask(ctx, s.replica, s.limit)
 }
 
 // isVerdict reports whether an error is what the leader has to say to a client.

@@ -24,7 +24,7 @@ func (d *data) begin(ctx context.Context, logThere bool) error {
 			return err
 		}
 	}
-	plan, err := bootstrap.Resolve(ctx, d.config, bootstrap.Options{Client: d.peers.client, Log: d.env.Log})
+	plan, err := bootstrap.Resolve(ctx, d.config, bootstrap.Options{Client: d.peers.client, Pinned: d.peers.pinned, Log: d.env.Log})
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -34,7 +35,9 @@ type peerDoors struct {
 	urls      []url.URL
 	tls       *certs.Keeper // nil where nothing is given that concerns TLS
 	client    *http.Client
-	server    *http.Server
+	// pinned is such a client that takes only a server with a certificate of this fingerprint.
+	pinned func(fingerprint [sha256.Size]byte) *http.Client
+	server *http.Server
 }
 
 // openPeerDoors opens every socket for other members that the configuration names.
@@ -68,8 +71,25 @@ func (d *peerDoors) openTLS(c *config.Config, o certs.Options, env Env) (err err
 			return fmt.Errorf("open TLS for other members: %w", err)
 		}
 	}
-	d.client = &http.Client{Transport: d.transport(c)}
+	d.client = &http.Client{Transport: d.transport(c, d.clientTLS)}
+	d.pinned = func(fingerprint [sha256.Size]byte) *http.Client {
+		return &http.Client{Transport: d.transport(c, func(host string) (*tls.Config, error) {
+			base := new(tls.Config)
+			if d.tls != nil {
+				base = d.tls.Client(host)
+			}
+			return certs.Pinned(base, fingerprint), nil
+		})}
+	}
 	return nil
+}
+
+// clientTLS is what a dial to another member's host is secured with.
+func (d *peerDoors) clientTLS(host string) (*tls.Config, error) {
+	if d.tls == nil {
+		return nil, errors.New("the URL asks for TLS and this member has no certificates for other members: give it --peer-cert-file and --peer-key-file")
+	}
+	return d.tls.Client(host), nil
 }
 
 // openAutoTLS finds or makes the server's own certificate for other members.
@@ -99,15 +119,16 @@ func peerDialer(c *config.Config) func(ctx context.Context, network, address str
 	return d.DialContext
 }
 
-// transport is for single requests to other members.
-func (d *peerDoors) transport(c *config.Config) *http.Transport {
+// transport is for single requests to other members, secured as said.
+func (d *peerDoors) transport(c *config.Config, secure func(host string) (*tls.Config, error)) *http.Transport {
 	dial := peerDialer(c)
 	t := &http.Transport{DialContext: dial, IdleConnTimeout: peerIdleTime, DisableCompression: true}
 	t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if d.tls == nil {
-			return nil, errors.New("the URL asks for TLS and this member has no certificates for other members: give it --peer-cert-file and --peer-key-file")
-		}
 		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		o, err := secure(host)
 		if err != nil {
 			return nil, err
 		}
@@ -115,7 +136,7 @@ func (d *peerDoors) transport(c *config.Config) *http.Transport {
 		if err != nil {
 			return nil, err
 		}
-		conn := tls.Client(plain, d.tls.Client(host))
+		conn := tls.Client(plain, o)
 		if err := conn.HandshakeContext(ctx); err != nil {
 			return nil, errors.Join(err, plain.Close())
 		}

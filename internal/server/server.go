@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/keelson-db/keelson/internal/bootstrap"
 	"github.com/keelson-db/keelson/internal/chores"
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/config"
@@ -75,6 +76,8 @@ type Server struct {
 	mesh     *peer.Mesh
 	copies   *copies.Server
 	among    *among
+	// membership is how this server changes who is in the cluster by itself.
+	membership *rpc.Membership
 
 	invitations invitations
 
@@ -157,6 +160,7 @@ func (s *Server) buildMesh() {
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/snapshot", s.copies)
+	mux.Handle(bootstrap.JoinPath, bootstrap.JoinHandler(s.welcome))
 	mux.Handle("/", s.mesh.Handler())
 	s.peers.build(mux, s.env)
 }
@@ -198,6 +202,7 @@ func (s *Server) buildServices() {
 		},
 	}
 	s.among.lessor, s.among.promoter = rpc.NewLessor(deps), rpc.NewPromoter(deps)
+	s.membership = rpc.NewMembership(deps)
 	s.services = rpc.New(deps)
 	s.grpc = grpc.NewServer(append(rpc.ServerOptions(deps), grpc.Creds(web.Credentials()))...)
 	s.services.Register(s.grpc)
@@ -355,7 +360,7 @@ func (s *Server) engineRuns(ctx context.Context) []func() error {
 // peerRuns are the goroutines between this member and the others.
 func (s *Server) peerRuns(ctx context.Context) []func() error {
 	bind := func(run func(context.Context) error) func() error { return func() error { return run(ctx) } }
-	return append(s.peers.runs(ctx), bind(s.mesh.Run), bind(s.catchUp), bind(s.copies.Run), bind(s.tellFetches))
+	return append(s.peers.runs(ctx), bind(s.mesh.Run), bind(s.catchUp), bind(s.copies.Run), bind(s.tellFetches), bind(s.becomeVoter))
 }
 
 // runLogs writes the log's lines in the background; the channel is closed when the last is written.

@@ -1,0 +1,30 @@
+package rpc
+
+import (
+	"context"
+)
+
+// Membership changes who is in the cluster by the same rules as for clients. Whether somebody may ask for that is
+// decided by whoever calls.
+type Membership struct{ server *clusterServer }
+
+// NewMembership builds it from the same Deps as the services.
+func NewMembership(d Deps) *Membership { return &Membership{newClusterServer(d.complete())} }
+
+// AddLearner takes in a learner and returns its ID.
+func (m *Membership) AddLearner(ctx context.Context, peerURLs []string) (uint64, error) {
+	id, _, err := m.server.add(ctx, peerURLs, true)
+	return id, err
+}
+
+// Remove takes a member out.
+func (m *Membership) Remove(ctx context.Context, id uint64) error {
+	_, err := m.server.remove(ctx, id)
+	return err
+}
+
+// Promote makes a voter of a learner; the leader judges whether it is ready.
+func (m *Membership) Promote(ctx context.Context, id uint64) error {
+	_, err := m.server.promote(ctx, id)
+	return err
+}
