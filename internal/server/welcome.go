@@ -60,18 +60,23 @@ func (s *Server) askedBefore(urls []string) (member.ID, bool) {
 	return 0, false
 }
 
-// makeRoom removes what a member was before it lost its data, if it is there still. It must be at the same addresses
-// and not be connected.
+// makeRoom removes what a member was before it lost its data, if it is there still. Who loses its data more than once
+// may know only who it was at first; who is at its addresses now is who it was at last. That one must not be connected.
 func (s *Server) makeRoom(ctx context.Context, r bootstrap.JoinRequest) error {
-	old, ok := s.data.machine.Members().Get(r.Replaces)
-	if !ok {
-		return nil
-	}
-	if !slices.ContainsFunc(old.PeerURLs, func(u string) bool { return slices.Contains(r.PeerURLs, u) }) {
+	members := s.data.machine.Members()
+	all := members.List()
+	at := slices.IndexFunc(all, func(m member.Member) bool {
+		return slices.ContainsFunc(m.PeerURLs, func(u string) bool { return slices.Contains(r.PeerURLs, u) })
+	})
+	if old, ok := members.Get(r.Replaces); ok && (at < 0 || all[at].ID != old.ID) {
 		return fmt.Errorf("member %x is at other addresses (%v): it cannot be replaced by one at %v", uint64(old.ID), old.PeerURLs, r.PeerURLs)
 	}
-	if _, connected := s.mesh.ActiveSince(uint64(old.ID)); connected || old.ID == s.data.machine.Members().Local() {
-		return errReplaceAlive
+	if at < 0 || (all[at].Incarnation == 0 && all[at].Name == "") {
+		return nil // nobody is there, or one that was taken in and has not started
+	}
+	old := all[at]
+	if _, connected := s.mesh.ActiveSince(uint64(old.ID)); connected || old.ID == members.Local() {
+		return fmt.Errorf("%w: %w", bootstrap.ErrJoinLater, errReplaceAlive)
 	}
 	s.log.Warn("a member has lost its data: removing what it was, to take it in anew", "member", hex(uint64(old.ID)), "name", old.Name)
 	if err := s.membership.Remove(ctx, uint64(old.ID)); err != nil && !errors.Is(err, member.ErrNotFound) && !errors.Is(err, member.ErrRemoved) {
@@ -118,6 +123,7 @@ func (s *Server) becomeVoter(ctx context.Context) error {
 		switch {
 		case err == nil:
 			s.log.Info("this member has caught up and is a voter now")
+			return nil
 		case ctx.Err() == nil && err.Error() != told:
 			told = err.Error()
 			s.log.Info("this learner is not a voter yet: asking again every second", "why", told)
