@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
@@ -97,7 +98,7 @@ func (m *Mesh) welcome(w http.ResponseWriter, lane replica.Lane, from uint64) {
 	if !r.arrived(lane, conn) {
 		return
 	}
-	err = r.read(lane, newReader(conn, came, m.o.ReadTimeout, m.o.MaxFrameBytes))
+	err = r.read(lane, frames.NewReader(conn, came, m.o.ReadTimeout, m.o.MaxFrameBytes))
 	r.left(lane, conn)
 	r.complain(lane, err)
 }
@@ -124,27 +125,27 @@ func (m *Mesh) answer(conn net.Conn) error {
 }
 
 // read hands on what comes on a lane until it breaks.
-func (r *remote) read(lane replica.Lane, from *reader) error {
+func (r *remote) read(lane replica.Lane, from *frames.Reader) error {
 	m := r.mesh
 	for {
-		h, body, err := from.next()
+		kind, body, err := from.Next()
 		if err != nil {
 			return err
 		}
-		r.received.Add(float64(headBytes + len(body)))
-		switch h.kind {
-		case kindMessages:
-			messages, err := unpack(body, r.id, m.local)
+		r.received.Add(float64(frames.HeadBytes + len(body)))
+		switch kind {
+		case frames.Messages:
+			messages, err := frames.Unpack(body, r.id, m.local)
 			if err != nil {
 				return err
 			}
 			m.order.Receive(r.id, messages)
-		case kindHere:
+		case frames.Here:
 		default:
 			if lane != replica.Urgent {
-				return fmt.Errorf("%w: kind %d on the lane for %s", errMalformed, h.kind, laneNames[lane])
+				return fmt.Errorf("%w: kind %d on the lane for %s", frames.ErrMalformed, kind, laneNames[lane])
 			}
-			if err := r.talk(h.kind, body); err != nil {
+			if err := r.talk(kind, body); err != nil {
 				return err
 			}
 		}
@@ -155,7 +156,7 @@ func (r *remote) read(lane replica.Lane, from *reader) error {
 func (r *remote) complain(lane replica.Lane, err error) {
 	log := r.mesh.o.Log.With("member", r.name, "lane", laneNames[lane], "error", err.Error())
 	switch {
-	case errors.Is(err, errMalformed):
+	case errors.Is(err, frames.ErrMalformed):
 		r.mesh.o.Metrics.PeerReceivedFailures.WithLabelValues(r.name).Inc()
 		log.Error("closed the connection of a member: what came on it makes no sense")
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -16,6 +16,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
@@ -110,19 +111,19 @@ func TestGarbageEndsItsOwnConnection(t *testing.T) {
 	sites[0].open()
 	sites[2].open()
 	meet(t, sites[0], sites[2])
-	lie := framesOf(t, DefaultFrameBytes, plain(raftpb.MsgHeartbeat, 1))
+	lie := framesOf(t, plain(raftpb.MsgHeartbeat, 1))
 	long := bytes.Clone(lie)
 	long[3] = 0xff
 	forged := plain(raftpb.MsgHeartbeat, 1)
 	for i, garbage := range [][]byte{
 		[]byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, 100), long, append(bytes.Clone(lie[:len(lie)-1]), lie[len(lie)-1]^1),
-		appendFrame(nil, kindPing, 1, 2, 3), appendFrame(nil, kindPong), appendFrame(nil, kindMessages), appendFrame(nil, kind(77)),
+		frames.Append(nil, frames.Ping, 1, 2, 3), frames.Append(nil, frames.Pong), frames.Append(nil, frames.Messages), frames.Append(nil, frames.Kind(77)),
 	} {
 		answer, conn := call(t, sites[0], "GET", streamPath+"urgent", greetingOf())
 		if answer.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatal(answer)
 		}
-		good := framesOf(t, DefaultFrameBytes, forged)
+		good := framesOf(t, forged)
 		if _, err := conn.Write(append(good, garbage...)); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +173,7 @@ func TestANewConnectionTakesThePlaceOfAnOldOne(t *testing.T) {
 	if _, err := io.Copy(io.Discard, old); err != nil && !errors.Is(err, io.EOF) {
 		t.Logf("the old one ends with %v", err)
 	}
-	if _, err := fresh.Write(framesOf(t, DefaultFrameBytes, plain(raftpb.MsgHeartbeat, 1))); err != nil {
+	if _, err := fresh.Write(framesOf(t, plain(raftpb.MsgHeartbeat, 1))); err != nil {
 		t.Fatal(err)
 	}
 	sites[0].receive()

@@ -22,8 +22,8 @@
 //
 // # Limits
 //
-// Of frames: Options.MaxFrameBytes, maxFrameMessages, maxFrameEntries, maxTalkBytes; of what waits: maxQueueBytes
-// and the outboxes' own; of questions: maxQuestions and maxAnswerTime; of time: Options.ReadTimeout and WriteTimeout, dialTimeout,
-// resolveTimeout, greetTimeout, unackedTimeout, redialMax and refusedPause; of HTTP: maxAnswerBytes and maxRequestBytes. Each stands at its
-// declaration.
+// Of frames: Options.MaxFrameBytes and those of package frames; of what waits: maxQueueBytes and the outboxes' own; of
+// questions: maxQuestions and maxAnswerTime; of time: Options.ReadTimeout and WriteTimeout, dialTimeout,
+// resolveTimeout, greetTimeout, unackedTimeout, redialMax and refusedPause; of HTTP: maxAnswerBytes and maxRequestBytes.
+// Each stands at its declaration.
 package peer

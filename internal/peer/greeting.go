@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
@@ -46,7 +47,7 @@ type greeting struct {
 func (m *Mesh) greet(h http.Header) {
 	m.identify(h)
 	g := m.order.Greeting()
-	h.Set(headerProtocol, fmt.Sprintf("%d-%d", lowestProtocol, highestProtocol))
+	h.Set(headerProtocol, fmt.Sprintf("%d-%d", frames.LowestVersion, frames.HighestVersion))
 	h.Set(headerLevel, strconv.FormatUint(uint64(m.o.Level), 10))
 	h.Set(headerIncarnation, hex(g.Incarnation))
 	h.Set(headerRun, hex(g.Run))
@@ -88,6 +89,8 @@ func readGreeting(h http.Header) (g greeting, err error) {
 }
 
 // common reports whether there is a version of the wire format that both sides know.
-func (g *greeting) common() bool { return g.lowest <= highestProtocol && g.highest >= lowestProtocol }
+func (g *greeting) common() bool {
+	return g.lowest <= frames.HighestVersion && g.highest >= frames.LowestVersion
+}
 
 func hex(id uint64) string { return strconv.FormatUint(id, 16) }

@@ -15,7 +15,10 @@ import (
 )
 
 // clockOf is a Lessor and a Promoter that knows lease 5 and learner 5.
-type clockOf struct{ err error }
+type clockOf struct {
+	err      error
+	fetching [2]uint64
+}
 
 func (c clockOf) Renew(_ context.Context, id lease.ID) (int64, error) {
 	if id == 5 {
@@ -38,8 +41,11 @@ func (c clockOf) Promote(_ context.Context, id uint64) error {
 	return rpctypes.ErrGRPCLearnerNotReady
 }
 
+func (c *clockOf) Fetching(id, index uint64) { c.fetching = [2]uint64{id, index} }
+
 func TestTheLeaderIsAsked(t *testing.T) {
-	answers := Answers{Lessor: clockOf{}, Promoter: clockOf{}}
+	fetches := new(clockOf)
+	answers := Answers{Lessor: clockOf{}, Promoter: clockOf{}, Fetches: fetches}
 	sites := town(t, 2, func(o *Options) {
 		o.Answerer = answering(func(ctx context.Context, from uint64, kind Question, body []byte) ([]byte, error) {
 			return answers.Answer(ctx, from, kind, body)
@@ -65,6 +71,9 @@ func TestTheLeaderIsAsked(t *testing.T) {
 	if err := leader.Promote(ctx, 5); err != nil {
 		t.Errorf("promote: %v", err)
 	}
+	if err := leader.Fetching(ctx, 77); err != nil || fetches.fetching != [2]uint64{1, 77} {
+		t.Errorf("fetching: %v, %v", err, fetches.fetching)
+	}
 	err := leader.Promote(ctx, 6)
 	if !errors.Is(err, rpctypes.ErrGRPCLearnerNotReady) || status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("promote a learner that is not ready: %v", err)
@@ -72,7 +81,7 @@ func TestTheLeaderIsAsked(t *testing.T) {
 	for _, c := range []struct{ there, here error }{
 		{expiry.ErrNotPrimary, expiry.ErrNotPrimary}, {rpctypes.ErrGRPCNotLeader, rpctypes.ErrGRPCNotLeader},
 	} {
-		answers = Answers{Lessor: clockOf{c.there}, Promoter: clockOf{c.there}}
+		answers = Answers{Lessor: clockOf{err: c.there}, Promoter: clockOf{err: c.there}}
 		_, err1 := leader.Renew(ctx, 5)
 		_, _, _, err2 := leader.TimeToLive(ctx, 5)
 		if err3 := leader.Promote(ctx, 5); !errors.Is(err1, c.here) || !errors.Is(err2, c.here) || !errors.Is(err3, c.here) {
@@ -80,7 +89,7 @@ func TestTheLeaderIsAsked(t *testing.T) {
 		}
 	}
 	// What is no answer is no gRPC status, so that it is not taken for one.
-	answers = Answers{Lessor: clockOf{errors.New("trouble")}, Promoter: clockOf{errors.New("trouble")}}
+	answers = Answers{Lessor: clockOf{err: errors.New("trouble")}, Promoter: clockOf{err: errors.New("trouble")}}
 	for _, leads := range []uint64{0, 1, 2, 9} {
 		said = replica.Status{ID: 1, Leader: leads}
 		_, err1 := leader.Renew(ctx, 5)

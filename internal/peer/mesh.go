@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/invariant"
 	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/metrics"
@@ -87,7 +88,7 @@ type Options struct {
 	// ReadTimeout is how long a connection from another member may be silent, WriteTimeout how long a write may make no
 	// progress; 0 is DefaultTimeout.
 	ReadTimeout, WriteTimeout time.Duration
-	// MaxFrameBytes bounds one frame; it must hold the largest request of a client. 0 is DefaultFrameBytes.
+	// MaxFrameBytes bounds one frame; it must hold the largest request of a client. 0 is frames.DefaultBytes.
 	MaxFrameBytes int
 }
 
@@ -126,7 +127,7 @@ func New[B Outbox](of Order[B], o Options) *Mesh {
 		o.WriteTimeout = DefaultTimeout
 	}
 	if o.MaxFrameBytes == 0 {
-		o.MaxFrameBytes = DefaultFrameBytes
+		o.MaxFrameBytes = frames.DefaultBytes
 	}
 	return &Mesh{
 		o: o, order: of,
@@ -225,7 +226,7 @@ func (m *Mesh) ActiveSince(id uint64) (since time.Time, ok bool) {
 func (m *Mesh) admit(g *greeting) error {
 	if !g.common() {
 		return fmt.Errorf("%w: it speaks versions %d to %d of the peer protocol, and this member %d to %d",
-			errIncompatible, g.lowest, g.highest, lowestProtocol, highestProtocol)
+			errIncompatible, g.lowest, g.highest, frames.LowestVersion, frames.HighestVersion)
 	}
 	if m.o.MinLevel != nil && g.level < uint64(m.o.MinLevel()) {
 		return fmt.Errorf("%w: its release has feature level %d, and the cluster %d; start it with a newer release",

@@ -175,6 +175,7 @@ func TestMembersComeMoveAndGo(t *testing.T) {
 	meet(t, sites...)
 
 	moved := town(t, 1, nil)[0]
+	before := sites[0].order.count(sites[0].order.connected, 3)
 	for _, s := range sites {
 		changeTable(t, func(b *storage.Batch) error { return s.table.Update(b, 3, []string{moved.url}) })
 	}
@@ -182,7 +183,6 @@ func TestMembersComeMoveAndGo(t *testing.T) {
 	sites[2].url, sites[2].listener = moved.url, moved.listener
 	go func() { _ = sites[2].server.Serve(moved.listener) }()
 	_ = old.Close()
-	before := sites[0].order.count(sites[0].order.connected, 3)
 	eventually(t, "1 connects to the new address", func() bool {
 		return sites[0].order.count(sites[0].order.connected, 3) > before
 	})

@@ -48,27 +48,21 @@ func (someone) Promote(_ context.Context, id uint64, authorization string) error
 	return nil
 }
 
-// TestThePortAnswersAsEtcds holds answers against those of etcd's peer port.
-func TestThePortAnswersAsEtcds(t *testing.T) {
-	one := town(t, 1, func(o *Options) { o.Local = someone{} })[0]
-	one.table = tableOf(t, testCluster, 1, member.Member{ID: 1 << 63, PeerURLs: []string{"http://b:2380"}, Learner: true},
-		member.Member{ID: 1, Name: "a", PeerURLs: []string{"http://a:2380"}, ClientURLs: []string{"http://a:2379"}})
-	// Both answer before Run, as they must: who starts asks those who start.
-	one.mesh = New(one.order, Options{Members: one.table, Metrics: one.set.Network, Local: someone{}, Version: "3.7.3"})
-	one.server = &http.Server{Handler: one.mesh.Handler()}
-	go func() { _ = one.server.Serve(one.listener) }()
-	defer one.server.Close()
-	defer func() { one.server = nil }()
+// exchange is a request and the answer to it.
+type exchange struct {
+	method, path string
+	headers      map[string]string
+	body         string
+	status       int
+	want         string
+}
+
+// exchanges are what etcd's peer port is asked, with its answers.
+func exchanges() []exchange {
 	const members = `[{"id":1,"peerURLs":["http://a:2380"],"name":"a","clientURLs":["http://a:2379"]},` +
 		`{"id":9223372036854775808,"peerURLs":["http://b:2380"],"isLearner":true}]` + "\n"
 	root := map[string]string{"Authorization": "root"}
-	for _, c := range []struct {
-		method, path string
-		headers      map[string]string
-		body         string
-		status       int
-		want         string
-	}{
+	return []exchange{
 		{"GET", "/members", nil, "", 200, members},
 		{"POST", "/members", nil, "", 405, "Method Not Allowed\n"},
 		{"HEAD", "/members", nil, "", 405, ""},
@@ -90,7 +84,21 @@ func TestThePortAnswersAsEtcds(t *testing.T) {
 		{"POST", "/members/promote/2", map[string]string{"Authorization": "x"}, "", 403, "etcdserver: permission denied\n"},
 		{"GET", "/health", nil, "", 404, "404 page not found\n"},
 		{"GET", "/raft/snapshot", nil, "", 404, "404 page not found\n"},
-	} {
+	}
+}
+
+// TestThePortAnswersAsEtcds holds answers against those of etcd's peer port.
+func TestThePortAnswersAsEtcds(t *testing.T) {
+	one := town(t, 1, func(o *Options) { o.Local = someone{} })[0]
+	one.table = tableOf(t, testCluster, 1, member.Member{ID: 1 << 63, PeerURLs: []string{"http://b:2380"}, Learner: true},
+		member.Member{ID: 1, Name: "a", PeerURLs: []string{"http://a:2380"}, ClientURLs: []string{"http://a:2379"}})
+	// Both answer before Run, as they must: who starts asks those who start.
+	one.mesh = New(one.order, Options{Members: one.table, Metrics: one.set.Network, Local: someone{}, Version: "3.7.3"})
+	one.server = &http.Server{Handler: one.mesh.Handler()}
+	go func() { _ = one.server.Serve(one.listener) }()
+	defer one.server.Close()
+	defer func() { one.server = nil }()
+	for _, c := range exchanges() {
 		request, err := http.NewRequestWithContext(inTime(t), c.method, one.url+c.path, strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)

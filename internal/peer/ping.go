@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
@@ -22,18 +23,18 @@ func (m *Mesh) mark() []byte {
 }
 
 // talk acts on a frame that is not raft's.
-func (r *remote) talk(k kind, body []byte) error {
+func (r *remote) talk(k frames.Kind, body []byte) error {
 	switch {
-	case k == kindQuestion:
+	case k == frames.Question:
 		return r.answer(body)
-	case k == kindAnswer:
+	case k == frames.Answer:
 		return r.answered(body)
-	case k == kindPing && len(body) == markBytes:
-		r.senders[replica.Urgent].queue.put(kindPong, binary.LittleEndian.AppendUint64(body[:markBytes:markBytes], uint64(time.Now().UnixNano())))
-	case k == kindPong && len(body) == pongBytes:
+	case k == frames.Ping && len(body) == markBytes:
+		r.senders[replica.Urgent].queue.put(frames.Pong, binary.LittleEndian.AppendUint64(body[:markBytes:markBytes], uint64(time.Now().UnixNano())))
+	case k == frames.Pong && len(body) == pongBytes:
 		r.measure(body)
 	default:
-		return fmt.Errorf("%w: kind %d of %d bytes", errMalformed, k, len(body))
+		return fmt.Errorf("%w: kind %d of %d bytes", frames.ErrMalformed, k, len(body))
 	}
 	return nil
 }

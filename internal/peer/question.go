@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
@@ -69,7 +70,7 @@ var ErrUnknownQuestion = errors.New("the question is of a kind that this release
 
 // Answerer answers other members' questions. It is asked many at a time, and must return when its context ends.
 type Answerer interface {
-	// Answer returns at most maxTalkBytes. A *Failure among the errors travels as it is, of others the text does.
+	// Answer returns at most frames.MaxTalkBytes. A *Failure among the errors travels as it is, of others the text does.
 	Answer(ctx context.Context, from uint64, kind Question, body []byte) ([]byte, error)
 }
 
@@ -85,7 +86,7 @@ func (m *Mesh) Ask(ctx context.Context, to uint64, kind Question, body []byte) (
 	switch {
 	case r == nil:
 		return nil, ErrUnreachable
-	case questionBytes+len(body) > maxTalkBytes:
+	case questionBytes+len(body) > frames.MaxTalkBytes:
 		return nil, ErrTooLong
 	}
 	patience := maxAnswerTime
@@ -100,7 +101,7 @@ func (m *Mesh) Ask(ctx context.Context, to uint64, kind Question, body []byte) (
 	b = binary.LittleEndian.AppendUint64(b, id)
 	b = binary.LittleEndian.AppendUint32(b, uint32(patience.Milliseconds()))
 	b = append(binary.LittleEndian.AppendUint16(b, uint16(kind)), body...)
-	if !r.senders[replica.Urgent].queue.put(kindQuestion, b) {
+	if !r.senders[replica.Urgent].queue.put(frames.Question, b) {
 		r.settle(id, reply{err: ErrUnreachable})
 	}
 	select {
@@ -151,7 +152,7 @@ func (r *remote) giveUp() {
 // answered takes in an answer.
 func (r *remote) answered(b []byte) error {
 	if len(b) < answerBytes {
-		return fmt.Errorf("%w: an answer of %d bytes", errMalformed, len(b))
+		return fmt.Errorf("%w: an answer of %d bytes", frames.ErrMalformed, len(b))
 	}
 	got := reply{}
 	content := bytes.Clone(b[answerBytes:])
@@ -172,7 +173,7 @@ func (r *remote) answered(b []byte) error {
 // answer has a question answered. It does not wait for that. The caller is the reader of the urgent lane.
 func (r *remote) answer(b []byte) error {
 	if len(b) < questionBytes {
-		return fmt.Errorf("%w: a question of %d bytes", errMalformed, len(b))
+		return fmt.Errorf("%w: a question of %d bytes", frames.ErrMalformed, len(b))
 	}
 	id, kind := binary.LittleEndian.Uint64(b), Question(binary.LittleEndian.Uint16(b[12:]))
 	patience := time.Duration(binary.LittleEndian.Uint32(b[8:])) * time.Millisecond
@@ -209,13 +210,13 @@ func (r *remote) tell(id uint64, content []byte, err error) {
 		}
 		code, content = failure.Code, []byte(failure.Text)
 	}
-	if answerBytes+len(content) > maxTalkBytes {
+	if answerBytes+len(content) > frames.MaxTalkBytes {
 		code, content = codeFailed, []byte("the answer is too long")
 	}
 	b := make([]byte, 0, answerBytes+len(content))
 	b = binary.LittleEndian.AppendUint64(b, id)
 	b = append(binary.LittleEndian.AppendUint16(b, code), content...)
-	r.senders[replica.Urgent].queue.put(kindAnswer, b)
+	r.senders[replica.Urgent].queue.put(frames.Answer, b)
 }
 
 // noAnswers knows no question.

@@ -13,6 +13,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
@@ -46,7 +47,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 			case 202:
 				return nil, fmt.Errorf("wrapped: %w", ErrUnknownQuestion)
 			case 203:
-				return bytes.Repeat([]byte{1}, maxTalkBytes), nil
+				return bytes.Repeat([]byte{1}, frames.MaxTalkBytes), nil
 			}
 			return fmt.Appendf(nil, "%d says to %d: %d %s", local, from, kind, body), nil
 		})
@@ -82,7 +83,7 @@ func TestQuestionsAreAnswered(t *testing.T) {
 			t.Errorf("question %d fails with %v, want %v", kind, err, want)
 		}
 	}
-	if _, err := sites[0].mesh.Ask(inTime(t), 2, 100, make([]byte, maxTalkBytes)); !errors.Is(err, ErrTooLong) {
+	if _, err := sites[0].mesh.Ask(inTime(t), 2, 100, make([]byte, frames.MaxTalkBytes)); !errors.Is(err, ErrTooLong) {
 		t.Errorf("a long question: %v", err)
 	}
 	if _, err := sites[0].mesh.Ask(inTime(t), 9, 100, nil); !errors.Is(err, ErrUnreachable) {

@@ -1,6 +1,10 @@
 package peer
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/keelson-db/keelson/internal/frames"
+)
 
 // maxQueueBytes bounds the frames that wait for one lane beside raft's messages, in bytes.
 const maxQueueBytes = 8 << 20
@@ -29,13 +33,13 @@ func (q *queue) close() {
 }
 
 // put adds a frame. It returns false when the lane does not stand or too much waits.
-func (q *queue) put(k kind, body []byte) bool {
+func (q *queue) put(k frames.Kind, body []byte) bool {
 	q.mu.Lock()
-	if !q.opened || len(q.buf)+headBytes+len(body) > maxQueueBytes {
+	if !q.opened || len(q.buf)+frames.HeadBytes+len(body) > maxQueueBytes {
 		q.mu.Unlock()
 		return false
 	}
-	q.buf = appendFrame(q.buf, k, body...)
+	q.buf = frames.Append(q.buf, k, body...)
 	q.mu.Unlock()
 	select {
 	case q.ready <- struct{}{}:

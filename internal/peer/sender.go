@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
@@ -44,7 +45,7 @@ type sender struct {
 	outbox Outbox
 	queue  *queue        // frames beside raft's messages
 	poke   chan struct{} // holds a token when it is to look again at once
-	packer *packer
+	packer *frames.Packer
 
 	sent, lost prometheus.Counter
 	trouble    complaint
@@ -57,7 +58,7 @@ func newSender(r *remote, lane replica.Lane) *sender {
 	network := r.mesh.o.Metrics
 	return &sender{
 		remote: r, lane: lane, outbox: r.mesh.outbox(r.id, lane), queue: newQueue(), poke: make(chan struct{}, 1),
-		packer: newPacker(r.mesh.o.MaxFrameBytes),
+		packer: frames.NewPacker(r.mesh.o.MaxFrameBytes),
 		sent:   network.PeerSentBytes.WithLabelValues(r.name), lost: network.PeerSentFailures.WithLabelValues(r.name),
 	}
 }
@@ -175,24 +176,24 @@ func watch(conn net.Conn) error {
 // beat puts a sign of life into the queue, so that a dead wire is told from a silent one.
 func (s *sender) beat() {
 	if s.lane == replica.Urgent {
-		s.queue.put(kindPing, s.remote.mesh.mark())
+		s.queue.put(frames.Ping, s.remote.mesh.mark())
 		return
 	}
-	s.queue.put(kindHere, nil)
+	s.queue.put(frames.Here, nil)
 }
 
 // send writes everything that waits, one write for all of it unless it is much.
 func (s *sender) send(conn net.Conn) error {
 	p := s.packer
-	p.buf = s.queue.take(p.buf[:0])
+	p.Begin(s.queue.take(p.Take()))
 	messages := s.outbox.Take()
 	written := 0 // messages that are out, or never will be
 	for i, m := range messages {
-		if err := p.add(m); err != nil {
+		if err := p.Add(m); err != nil {
 			s.lost.Inc()
 			s.remote.mesh.o.Log.Error("a message to a member was not sent", "member", s.remote.name, "error", err.Error())
 		}
-		if len(p.buf) >= keptBufferBytes {
+		if p.Len() >= keptBufferBytes {
 			if err := s.flush(conn); err != nil {
 				s.lost.Add(float64(len(messages) - written))
 				return err
@@ -209,12 +210,11 @@ func (s *sender) send(conn net.Conn) error {
 
 // flush writes what is packed.
 func (s *sender) flush(conn net.Conn) error {
-	s.packer.close()
-	b := s.packer.buf
-	s.sent.Add(float64(len(b)))
-	if s.packer.buf = b[:0]; cap(b) > 2*keptBufferBytes {
-		s.packer.buf = nil
+	b := s.packer.Take()
+	if cap(b) <= 2*keptBufferBytes {
+		defer s.packer.Begin(b[:0])
 	}
+	s.sent.Add(float64(len(b)))
 	for len(b) > 0 {
 		if err := conn.SetWriteDeadline(time.Now().Add(s.remote.mesh.o.WriteTimeout)); err != nil {
 			return fmt.Errorf("set the time to write: %w", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/replica"
@@ -61,6 +62,35 @@ func (b *box) put(m *raftpb.Message) bool {
 	default:
 	}
 	return true
+}
+
+// appendOf is an append as a leader sends it: so many entries of so many bytes behind an index.
+func appendOf(index uint64, entries, size int) *raftpb.Message {
+	m := plain(raftpb.MsgApp, 7)
+	m.LogTerm, m.Index, m.Commit = new(uint64(6)), new(index), new(index)
+	for i := range entries {
+		m.Entries = append(m.Entries, &raftpb.Entry{
+			Term: new(uint64(7)), Index: new(index + 1 + uint64(i)), Type: raftpb.EntryNormal.Enum(), Data: make([]byte, size),
+		})
+	}
+	return m
+}
+
+// plain is a message of a type and a term.
+func plain(t raftpb.MessageType, term uint64) *raftpb.Message {
+	return &raftpb.Message{Type: t.Enum(), Term: new(term)}
+}
+
+// framesOf packs messages.
+func framesOf(t *testing.T, messages ...*raftpb.Message) []byte {
+	t.Helper()
+	p := frames.NewPacker(frames.DefaultBytes)
+	for _, m := range messages {
+		if err := p.Add(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p.Take()
 }
 
 // delivery is a message that came.

@@ -14,7 +14,7 @@ var floors = [][]string{
 	{"command", "mvcc", "lease", "auth", "member"},
 	{"state"},
 	{"replica", "watch", "expiry", "chores", "token", "lock", "snapshot"},
-	{"wire"},
+	{"wire", "frames"},
 	{"rpc", "peer", "copies", "web", "config"},
 	{"server", "cli"},
 	{"cmd/keelson", "tidy"},

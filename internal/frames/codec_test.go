@@ -1,4 +1,4 @@
-package peer
+package frames
 
 import (
 	"bytes"
@@ -73,9 +73,9 @@ func sentByRaft() []*raftpb.Message {
 // framesOf packs messages and returns the frames.
 func framesOf(t testing.TB, limit int, messages ...*raftpb.Message) []byte {
 	t.Helper()
-	p := newPacker(limit)
+	p := NewPacker(limit)
 	for _, m := range messages {
-		if err := p.add(m); err != nil {
+		if err := p.Add(m); err != nil {
 			t.Fatalf("pack %v: %v", m, err)
 		}
 	}
@@ -86,25 +86,25 @@ func framesOf(t testing.TB, limit int, messages ...*raftpb.Message) []byte {
 // unframe reads frames of messages from 1 to 2.
 func unframe(b []byte, limit int) (all []*raftpb.Message, frames int, err error) {
 	for len(b) > 0 {
-		if len(b) < headBytes {
-			return nil, 0, errMalformed
+		if len(b) < HeadBytes {
+			return nil, 0, ErrMalformed
 		}
 		h, err := parseHead(b, limit)
 		if err != nil {
 			return nil, 0, err
 		}
-		if uint64(len(b)) < headBytes+uint64(h.length) {
-			return nil, 0, errMalformed
+		if uint64(len(b)) < HeadBytes+uint64(h.length) {
+			return nil, 0, ErrMalformed
 		}
-		body := b[headBytes : headBytes+h.length]
+		body := b[HeadBytes : HeadBytes+h.length]
 		if err := h.check(b, body); err != nil {
 			return nil, 0, err
 		}
-		messages, err := unpack(body, 1, 2)
+		messages, err := Unpack(body, 1, 2)
 		if err != nil {
 			return nil, 0, err
 		}
-		all, b = append(all, messages...), b[headBytes+h.length:]
+		all, b = append(all, messages...), b[HeadBytes+h.length:]
 		frames++
 	}
 	return all, frames, nil
@@ -124,7 +124,7 @@ func sameMessages(t *testing.T, got, want []*raftpb.Message) {
 
 func TestMessagesComeAsTheyWent(t *testing.T) {
 	want := sentByRaft()
-	got, frames, err := unframe(framesOf(t, DefaultFrameBytes, want...), DefaultFrameBytes)
+	got, frames, err := unframe(framesOf(t, DefaultBytes, want...), DefaultBytes)
 	if err != nil || frames != 1 {
 		t.Fatalf("%d frames, %v", frames, err)
 	}
@@ -181,22 +181,22 @@ func TestRandomMessagesComeAsTheyWent(t *testing.T) {
 // TestFramesAreCut: a frame ends when it is long enough or unfolds to enough, and a message that is too long alone is
 // refused without harm to the others.
 func TestFramesAreCut(t *testing.T) {
-	large := appendOf(1, 1, fullFrameBytes)
-	if _, frames, err := unframe(framesOf(t, DefaultFrameBytes, large, large, large), DefaultFrameBytes); err != nil || frames != 3 {
+	large := appendOf(1, 1, fullBytes)
+	if _, frames, err := unframe(framesOf(t, DefaultBytes, large, large, large), DefaultBytes); err != nil || frames != 3 {
 		t.Errorf("large messages: %d frames, %v, want one each", frames, err)
 	}
-	many := appendOf(1, maxFrameEntries/2+1, 0)
-	if _, frames, err := unframe(framesOf(t, DefaultFrameBytes, many, many), DefaultFrameBytes); err != nil || frames != 2 {
+	many := appendOf(1, maxEntries/2+1, 0)
+	if _, frames, err := unframe(framesOf(t, DefaultBytes, many, many), DefaultBytes); err != nil || frames != 2 {
 		t.Errorf("many entries: %d frames, %v, want 2", frames, err)
 	}
-	small := slices.Repeat([]*raftpb.Message{plain(raftpb.MsgHeartbeat, 1)}, maxFrameMessages+1)
-	if _, frames, err := unframe(framesOf(t, DefaultFrameBytes, small...), DefaultFrameBytes); err != nil || frames != 2 {
+	small := slices.Repeat([]*raftpb.Message{plain(raftpb.MsgHeartbeat, 1)}, maxMessages+1)
+	if _, frames, err := unframe(framesOf(t, DefaultBytes, small...), DefaultBytes); err != nil || frames != 2 {
 		t.Errorf("many messages: %d frames, %v, want 2", frames, err)
 	}
-	p := newPacker(1000)
+	p := NewPacker(1000)
 	want := []*raftpb.Message{appendOf(1, 1, 600), appendOf(2, 1, 600), appendOf(4, 1, 10)}
 	for _, m := range []*raftpb.Message{want[0], want[1], appendOf(3, 1, 1000), plain(raftpb.MsgHup, 0), want[2]} {
-		if err := p.add(m); (err != nil) != (len(m.GetEntries()) == 0 || len(m.Entries[0].Data) == 1000) || (err != nil && !errors.Is(err, errNotCarried)) {
+		if err := p.Add(m); (err != nil) != (len(m.GetEntries()) == 0 || len(m.Entries[0].Data) == 1000) || (err != nil && !errors.Is(err, ErrNotCarried)) {
 			t.Errorf("add %v: %v", m.GetType(), err)
 		}
 	}
@@ -210,16 +210,16 @@ func TestFramesAreCut(t *testing.T) {
 
 // TestDamagedFramesAreRefused turns every bit of frames over, and cuts them at every byte.
 func TestDamagedFramesAreRefused(t *testing.T) {
-	whole := framesOf(t, DefaultFrameBytes, sentByRaft()...)
+	whole := framesOf(t, DefaultBytes, sentByRaft()...)
 	for i := range whole {
 		for bit := range 8 {
 			b := bytes.Clone(whole)
 			b[i] ^= 1 << bit
-			if _, _, err := unframe(b, DefaultFrameBytes); !errors.Is(err, errMalformed) {
+			if _, _, err := unframe(b, DefaultBytes); !errors.Is(err, ErrMalformed) {
 				t.Fatalf("bit %d of byte %d is turned over: %v", bit, i, err)
 			}
 		}
-		if _, _, err := unframe(whole[:i], DefaultFrameBytes); i > 0 && !errors.Is(err, errMalformed) {
+		if _, _, err := unframe(whole[:i], DefaultBytes); i > 0 && !errors.Is(err, ErrMalformed) {
 			t.Fatalf("%d of %d bytes: %v", i, len(whole), err)
 		}
 	}
@@ -228,7 +228,7 @@ func TestDamagedFramesAreRefused(t *testing.T) {
 // TestLiesAreRefused: bodies whose checksum is right and whose content is not.
 func TestLiesAreRefused(t *testing.T) {
 	body := func(change func(b []byte) []byte, messages ...*raftpb.Message) []byte {
-		return change(bytes.Clone(framesOf(t, DefaultFrameBytes, messages...)[headBytes:]))
+		return change(bytes.Clone(framesOf(t, DefaultBytes, messages...)[HeadBytes:]))
 	}
 	put := func(at int, n uint32) func(b []byte) []byte {
 		return func(b []byte) []byte { binary.LittleEndian.PutUint32(b[at:], n); return b }
@@ -248,7 +248,7 @@ func TestLiesAreRefused(t *testing.T) {
 		"a message of no type":      body(func(b []byte) []byte { b[countsBytes] = 200; return b }, beat),
 		"an endless number":         append(body(put(0, 1), beat)[:countsBytes+3], 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255),
 	} {
-		if got, err := unpack(b, 1, 2); !errors.Is(err, errMalformed) {
+		if got, err := Unpack(b, 1, 2); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
@@ -272,7 +272,7 @@ func TestWhatRaftWouldChokeOnIsRefused(t *testing.T) {
 		gap, back, far, ahead, odd, bare, beat, snap, read, strange, wrong, plain(raftpb.MsgProp, 0), plain(raftpb.MsgReadIndexResp, 1),
 		plain(raftpb.MsgProp, 3), plain(raftpb.MsgApp, 0), plain(raftpb.MsgVote, 0),
 	} {
-		if got, _, err := unframe(framesOf(t, DefaultFrameBytes, m), DefaultFrameBytes); !errors.Is(err, errMalformed) {
+		if got, _, err := unframe(framesOf(t, DefaultBytes, m), DefaultBytes); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%v came through as %v, %v", m, got, err)
 		}
 	}
@@ -280,11 +280,11 @@ func TestWhatRaftWouldChokeOnIsRefused(t *testing.T) {
 
 func FuzzUnpack(f *testing.F) {
 	for _, m := range sentByRaft() {
-		f.Add(framesOf(f, DefaultFrameBytes, m)[headBytes:])
+		f.Add(framesOf(f, DefaultBytes, m)[HeadBytes:])
 	}
-	f.Add(framesOf(f, DefaultFrameBytes, sentByRaft()...)[headBytes:])
+	f.Add(framesOf(f, DefaultBytes, sentByRaft()...)[HeadBytes:])
 	f.Fuzz(func(t *testing.T, body []byte) {
-		messages, err := unpack(body, 1, 2)
+		messages, err := Unpack(body, 1, 2)
 		if err != nil {
 			return
 		}
@@ -309,10 +309,10 @@ func BenchmarkEncode(b *testing.B) {
 	for name, m := range benchmarked() {
 		b.Run(name+"/ours", func(b *testing.B) {
 			b.ReportAllocs()
-			p := newPacker(DefaultFrameBytes)
+			p := NewPacker(DefaultBytes)
 			for b.Loop() {
 				p.buf = p.buf[:0]
-				if err := p.add(m); err != nil {
+				if err := p.Add(m); err != nil {
 					b.Fatal(err)
 				}
 				p.close()
@@ -331,7 +331,7 @@ func BenchmarkEncode(b *testing.B) {
 
 func BenchmarkDecode(b *testing.B) {
 	for name, m := range benchmarked() {
-		frame := framesOf(b, DefaultFrameBytes, m)
+		frame := framesOf(b, DefaultBytes, m)
 		text, err := proto.Marshal(m)
 		if err != nil {
 			b.Fatal(err)
@@ -339,7 +339,7 @@ func BenchmarkDecode(b *testing.B) {
 		b.Run(name+"/ours", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := unframe(bytes.Clone(frame), DefaultFrameBytes); err != nil {
+				if _, _, err := unframe(bytes.Clone(frame), DefaultBytes); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,4 +1,4 @@
-package peer
+package frames
 
 import (
 	"encoding/binary"
@@ -36,24 +36,24 @@ type unpacker struct {
 	pointers []*raftpb.Entry
 }
 
-// unpack reads the body of a frame of messages from one member to another. The data of entries is not copied: it
+// Unpack reads the body of a frame of messages from one member to another. The data of entries is not copied: it
 // stays where the body is. Nothing is returned that raft would choke on.
-func unpack(body []byte, from, to uint64) ([]*raftpb.Message, error) {
+func Unpack(body []byte, from, to uint64) ([]*raftpb.Message, error) {
 	if len(body) < countsBytes {
-		return nil, fmt.Errorf("%w: %d bytes of messages", errMalformed, len(body))
+		return nil, fmt.Errorf("%w: %d bytes of messages", ErrMalformed, len(body))
 	}
 	count, entries := binary.LittleEndian.Uint32(body), binary.LittleEndian.Uint32(body[4:])
 	u := unpacker{b: body[countsBytes:], from: from, to: to}
 	room := uint64(len(u.b))
-	if count > maxFrameMessages || uint64(count)*leastMessageBytes > room || entries > maxFrameEntries || uint64(entries)*leastEntryBytes > room {
-		return nil, fmt.Errorf("%w: %d messages and %d entries in %d bytes", errMalformed, count, entries, room)
+	if count > maxMessages || uint64(count)*leastMessageBytes > room || entries > maxEntries || uint64(entries)*leastEntryBytes > room {
+		return nil, fmt.Errorf("%w: %d messages and %d entries in %d bytes", ErrMalformed, count, entries, room)
 	}
 	u.entries, u.pointers = make([]entry, entries), make([]*raftpb.Entry, entries)
 	all, messages := make([]message, count), make([]*raftpb.Message, count)
 	for i := range all {
 		u.message(&all[i])
 		if u.failed {
-			return nil, fmt.Errorf("%w: message %d of %d does not end well", errMalformed, i+1, count)
+			return nil, fmt.Errorf("%w: message %d of %d does not end well", ErrMalformed, i+1, count)
 		}
 		if err := check(&all[i].Message); err != nil {
 			return nil, err
@@ -61,7 +61,7 @@ func unpack(body []byte, from, to uint64) ([]*raftpb.Message, error) {
 		messages[i] = &all[i].Message
 	}
 	if len(u.b) > 0 || len(u.entries) > 0 {
-		return nil, fmt.Errorf("%w: %d bytes and %d entries too many", errMalformed, len(u.b), len(u.entries))
+		return nil, fmt.Errorf("%w: %d bytes and %d entries too many", ErrMalformed, len(u.b), len(u.entries))
 	}
 	return messages, nil
 }

@@ -1,4 +1,4 @@
-package peer
+package frames
 
 import (
 	"encoding/binary"
@@ -53,11 +53,11 @@ const (
 	maxEntryHeadBytes = 1 + 3*binary.MaxVarintLen64
 )
 
-// errNotCarried means that a message is none that members send each other.
-var errNotCarried = errors.New("the message is not one that members send each other")
+// ErrNotCarried means that a message is none that members send each other.
+var ErrNotCarried = errors.New("the message is not one that members send each other")
 
-// packer makes frames of messages, one behind the other in one buffer.
-type packer struct {
+// Packer makes frames of messages, one behind the other in one buffer.
+type Packer struct {
 	buf   []byte
 	limit int // of a body
 	at    int // where the open frame begins; -1 when none is open
@@ -65,15 +65,16 @@ type packer struct {
 	flags byte
 }
 
-func newPacker(limit int) *packer { return &packer{limit: limit, at: -1} }
+// NewPacker builds a packer of frames whose bodies are at most limit bytes long.
+func NewPacker(limit int) *Packer { return &Packer{limit: limit, at: -1} }
 
-// add puts a message into the open frame, or into a new one. With an error nothing is added.
-func (p *packer) add(m *raftpb.Message) error {
-	if !carried(m.GetType()) || len(m.GetResponses()) > 0 || len(m.GetEntries()) > maxFrameEntries {
-		return fmt.Errorf("%w: %s of %d entries", errNotCarried, m.GetType(), len(m.GetEntries()))
+// Add puts a message into the open frame, or into a new one. With an error nothing is added.
+func (p *Packer) Add(m *raftpb.Message) error {
+	if !carried(m.GetType()) || len(m.GetResponses()) > 0 || len(m.GetEntries()) > maxEntries {
+		return fmt.Errorf("%w: %s of %d entries", ErrNotCarried, m.GetType(), len(m.GetEntries()))
 	}
-	if p.at >= 0 && (len(p.buf)-p.at >= fullFrameBytes || p.count.messages == maxFrameMessages ||
-		int(p.count.entries)+len(m.GetEntries()) > maxFrameEntries) {
+	if p.at >= 0 && (len(p.buf)-p.at >= fullBytes || p.count.messages == maxMessages ||
+		int(p.count.entries)+len(m.GetEntries()) > maxEntries) {
 		p.close()
 	}
 	if p.at < 0 {
@@ -90,15 +91,15 @@ func (p *packer) add(m *raftpb.Message) error {
 		p.buf = p.buf[:before]
 		return err
 	}
-	if len(p.buf)-p.at-headBytes > p.limit && p.count.messages > 0 {
+	if len(p.buf)-p.at-HeadBytes > p.limit && p.count.messages > 0 {
 		// It does not fit in behind the others: it begins a frame of its own.
 		p.buf = p.buf[:before]
 		p.close()
-		return p.add(m)
+		return p.Add(m)
 	}
-	if size := len(p.buf) - p.at - headBytes; size > p.limit {
+	if size := len(p.buf) - p.at - HeadBytes; size > p.limit {
 		p.buf, p.at = p.buf[:p.at], -1
-		return fmt.Errorf("%w: %s of %d bytes, where %d are allowed", errNotCarried, m.GetType(), size, p.limit)
+		return fmt.Errorf("%w: %s of %d bytes, where %d are allowed", ErrNotCarried, m.GetType(), size, p.limit)
 	}
 	p.count.messages++
 	p.count.entries += uint32(len(m.GetEntries()))
@@ -108,23 +109,37 @@ func (p *packer) add(m *raftpb.Message) error {
 	return nil
 }
 
-func (p *packer) open() {
+// Begin begins anew behind whole frames, in their buffer.
+func (p *Packer) Begin(frames []byte) { p.buf, p.at = frames, -1 }
+
+// Len is how many bytes are there by now.
+func (p *Packer) Len() int { return len(p.buf) }
+
+// Take ends the frame that is open and returns everything. The buffer is the caller's then.
+func (p *Packer) Take() []byte {
+	p.close()
+	b := p.buf
+	p.buf = nil
+	return b
+}
+
+func (p *Packer) open() {
 	p.at, p.flags = len(p.buf), 0
 	p.count.messages, p.count.entries = 0, 0
 	p.buf = append(openFrame(p.buf), make([]byte, countsBytes)...)
 }
 
 // close ends the open frame, if there is one. A frame without a message is taken back.
-func (p *packer) close() {
+func (p *Packer) close() {
 	if p.at < 0 {
 		return
 	}
 	if p.count.messages == 0 {
 		p.buf = p.buf[:p.at]
 	} else {
-		binary.LittleEndian.PutUint32(p.buf[p.at+headBytes:], p.count.messages)
-		binary.LittleEndian.PutUint32(p.buf[p.at+headBytes+4:], p.count.entries)
-		closeFrame(p.buf, p.at, kindMessages, p.flags)
+		binary.LittleEndian.PutUint32(p.buf[p.at+HeadBytes:], p.count.messages)
+		binary.LittleEndian.PutUint32(p.buf[p.at+HeadBytes+4:], p.count.entries)
+		closeFrame(p.buf, p.at, Messages, p.flags)
 	}
 	p.at = -1
 }

@@ -1,4 +1,4 @@
-package peer
+package frames
 
 import (
 	"bytes"
@@ -17,8 +17,8 @@ const (
 	firstStepBytes = 1 << 20
 )
 
-// reader reads frames from a connection.
-type reader struct {
+// Reader reads frames from a connection.
+type Reader struct {
 	conn    net.Conn
 	timeout time.Duration // how long the connection may be silent
 	limit   int           // of a body
@@ -26,44 +26,45 @@ type reader struct {
 	at, end int // what has come and was not handed on
 }
 
-// newReader reads what came with the request first.
-func newReader(conn net.Conn, came []byte, timeout time.Duration, limit int) *reader {
-	r := &reader{conn: conn, timeout: timeout, limit: limit, buf: make([]byte, max(readBufferBytes, len(came)))}
+// NewReader reads what came with the request first.
+func NewReader(conn net.Conn, came []byte, timeout time.Duration, limit int) *Reader {
+	r := &Reader{conn: conn, timeout: timeout, limit: limit, buf: make([]byte, max(readBufferBytes, len(came)))}
 	r.end = copy(r.buf, came)
 	return r
 }
 
-// next returns a frame. The body of one that carries data is the caller's; any other is overwritten by the next call.
-func (r *reader) next() (head, []byte, error) {
-	if err := r.fill(headBytes); err != nil {
-		return head{}, nil, err
+// Next returns a frame. The body is overwritten by the next call, apart from the bytes that messages unpacked
+// from it refer to.
+func (r *Reader) Next() (Kind, []byte, error) {
+	if err := r.fill(HeadBytes); err != nil {
+		return 0, nil, err
 	}
 	h, err := parseHead(r.buf[r.at:], r.limit)
 	if err != nil {
-		return h, nil, err
+		return 0, nil, err
 	}
-	var first [headBytes]byte
+	var first [HeadBytes]byte
 	copy(first[:], r.buf[r.at:])
 	body, err := r.body(h)
 	if err == nil {
 		err = h.check(first[:], body)
 	}
-	if err == nil && h.flags&flagData != 0 && len(body) <= len(r.buf)-headBytes {
+	if err == nil && h.flags&flagData != 0 && len(body) <= len(r.buf)-HeadBytes {
 		body = bytes.Clone(body)
 	}
-	return h, body, err
+	return h.kind, body, err
 }
 
-func (r *reader) body(h head) ([]byte, error) {
-	if whole := headBytes + int(h.length); whole <= len(r.buf) {
+func (r *Reader) body(h head) ([]byte, error) {
+	if whole := HeadBytes + int(h.length); whole <= len(r.buf) {
 		if err := r.fill(whole); err != nil {
 			return nil, err
 		}
-		body := r.buf[r.at+headBytes : r.at+whole]
+		body := r.buf[r.at+HeadBytes : r.at+whole]
 		r.at += whole
 		return body, nil
 	}
-	r.at += headBytes
+	r.at += HeadBytes
 	body := make([]byte, 0, min(int(h.length), firstStepBytes))
 	body = append(body, r.buf[r.at:r.end]...)
 	r.at, r.end = 0, 0
@@ -83,7 +84,7 @@ func (r *reader) body(h head) ([]byte, error) {
 }
 
 // fill reads until n bytes are there.
-func (r *reader) fill(n int) error {
+func (r *Reader) fill(n int) error {
 	if r.at == r.end {
 		r.at, r.end = 0, 0
 	}
@@ -102,7 +103,7 @@ func (r *reader) fill(n int) error {
 }
 
 // read waits for bytes, for as long as a connection may be silent.
-func (r *reader) read(into []byte) (int, error) {
+func (r *Reader) read(into []byte) (int, error) {
 	if err := r.conn.SetReadDeadline(time.Now().Add(r.timeout)); err != nil {
 		return 0, fmt.Errorf("set the time to read: %w", err)
 	}
