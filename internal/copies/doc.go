@@ -32,5 +32,5 @@
 // maxKept copies are kept at a time, each for keptIdle after somebody last fetched of it; what a copy keeps is disk space
 // of what was replaced since, and keptMarks places to go on from. Sending holds one frame in memory, fetching one
 // frame and one table of the storage; a frame is pieceBytes long, or one row, which may have FetchOptions.RowBytes.
-// The sender rests after each frame.
+// The sender rests now and then, longer where it is not alone on the processor.
 package copies

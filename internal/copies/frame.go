@@ -28,8 +28,9 @@ const (
 const (
 	// streamVersion is the version of this form. Only a member that knows it takes a copy.
 	streamVersion = 1
-	// pieceBytes is the length at which a frame is full, before it is packed, in bytes. The sender rests after each.
-	pieceBytes = 256 << 10
+	// pieceBytes is the length at which a frame is full, before it is packed, in bytes. Packing it is done without a
+	// break, a quarter of a millisecond long.
+	pieceBytes = 128 << 10
 	// readBytes is how much of a payload is read before more memory is taken for it, in bytes: a length alone costs
 	// the one who sends it nothing.
 	readBytes = 1 << 20

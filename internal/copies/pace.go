@@ -7,9 +7,20 @@ import (
 )
 
 const (
-	// minRest is the least time from one frame to the next: 256 MiB a second, unpacked. A sender that never rests
-	// takes the processor and the disk from those who wait for a put.
-	minRest = time.Second * pieceBytes / (256 << 20)
+	// restBytes is how much is sent, unpacked, before the sender rests, in bytes.
+	restBytes = 512 << 10
+	// restRate is how much it sends a second at most, unpacked, in bytes: one that is faster rests longer. A disk that
+	// is read without a break makes the log wait for its syncs.
+	restRate = 256 << 20
+	// minRest is the least rest. A sender that never rests takes the processor from those who wait for a put.
+	minRest = 500 * time.Microsecond
+	// tolerance is how late a timer is on a machine that has nothing to do.
+	tolerance = time.Millisecond
+	// courtesy is how many times as long as it was let wait a sender rests. Who is let wait for the processor is not
+	// alone on it, and a put is let wait as well.
+	courtesy = 4
+	// maxCourtesy is the longest such rest.
+	maxCourtesy = 20 * time.Millisecond
 	// minPiece is the least length of a frame that a low rate leaves, in bytes.
 	minPiece = 4 << 10
 )
@@ -30,32 +41,48 @@ func (p *pace) piece() int {
 	return int(min(pieceBytes, max(minPiece, p.rate)))
 }
 
-// wait rests after a frame of so many bytes, which was begun at a time.
-func (p *pace) wait(ctx context.Context, began time.Time, bytes int) error {
-	until := began.Add(minRest)
-	if after := p.take(bytes); after.After(until) {
-		until = after
-	}
-	rest := time.NewTimer(time.Until(until))
-	defer rest.Stop()
-	select {
-	case <-rest.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// take uses up bytes of the rate, and returns when they have gone out.
-func (p *pace) take(bytes int) (after time.Time) {
+// take uses up bytes of the rate, and returns how long that takes from now on.
+func (p *pace) take(bytes int) time.Duration {
 	if p.rate == 0 {
-		return after
+		return 0
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := time.Now(); p.next.Before(now) {
+	now := time.Now()
+	if p.next.Before(now) {
 		p.next = now
 	}
 	p.next = p.next.Add(time.Duration(float64(bytes) / float64(p.rate) * float64(time.Second)))
-	return p.next
+	return p.next.Sub(now)
+}
+
+// sender is one of those who keep the pace. It belongs to one goroutine.
+type sender struct {
+	pace  *pace
+	began time.Time     // when it has rested last
+	bytes int           // unpacked, since then
+	late  time.Duration // how long it was let wait of late
+}
+
+// keep keeps the pace after a frame that was sent.
+func (s *sender) keep(ctx context.Context, unpacked, packed int) error {
+	rest := s.pace.take(packed)
+	if s.bytes += unpacked; s.bytes >= restBytes {
+		due := time.Duration(s.bytes) * time.Second / restRate
+		rest = max(rest, minRest, due-time.Since(s.began), min(courtesy*s.late, maxCourtesy))
+	}
+	if rest == 0 {
+		return nil
+	}
+	began := time.Now()
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	s.began, s.bytes = time.Now(), 0
+	s.late = max(s.late/2, s.began.Sub(began)-rest-tolerance)
+	return nil
 }

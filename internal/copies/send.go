@@ -110,13 +110,13 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, out *http.Resp
 	}
 	describe(w.Header(), v)
 	w.WriteHeader(http.StatusOK)
+	pace := sender{pace: &s.pace, began: time.Now()}
 	for {
-		began := time.Now()
 		frame, last, err := v.next(min(s.piece, s.pace.piece()))
 		if err != nil {
 			return err
 		}
-		if err := out.SetWriteDeadline(began.Add(stall)); err != nil {
+		if err := out.SetWriteDeadline(time.Now().Add(stall)); err != nil {
 			return fmt.Errorf("%w: %w", errUnsent, err)
 		}
 		if ctx.Err() != nil { // asked for behind the deadline, which would undo that of stop
@@ -128,7 +128,7 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, out *http.Resp
 		if last {
 			return errors.Join(out.Flush(), out.SetWriteDeadline(time.Time{}))
 		}
-		if err := s.pace.wait(ctx, began, len(frame)); err != nil {
+		if err := pace.keep(ctx, len(v.raw), len(frame)); err != nil {
 			return fmt.Errorf("%w: %w", errUnsent, err)
 		}
 	}

@@ -332,9 +332,10 @@ func TestTheRateIsForAllTogether(t *testing.T) {
 		for range 2 {
 			go func() {
 				var err error
+				s := sender{pace: &p, began: began}
 				for range 10 {
 					if err == nil {
-						err = p.wait(t.Context(), time.Now(), 500)
+						err = s.keep(t.Context(), minPiece, 500)
 					}
 				}
 				done <- err
@@ -348,10 +349,31 @@ func TestTheRateIsForAllTogether(t *testing.T) {
 		if took := time.Since(began); took != 10*time.Second {
 			t.Errorf("10,000 bytes took %v", took)
 		}
-		free := pace{}
-		began = time.Now()
-		if err := free.wait(t.Context(), began, 1<<30); err != nil || time.Since(began) != minRest || free.piece() != pieceBytes {
-			t.Errorf("a rest of %v: %v", time.Since(began), err)
+	})
+}
+
+// TestASenderRests looks how long, in a world where nothing else takes time.
+func TestASenderRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := sender{pace: new(pace), began: time.Now()}
+		keep := func(bytes int, want time.Duration) {
+			t.Helper()
+			began := time.Now()
+			if err := s.keep(t.Context(), bytes, bytes); err != nil || time.Since(began) != want {
+				t.Errorf("a rest of %v after %d bytes, want %v: %v", time.Since(began), bytes, want, err)
+			}
 		}
+		const usual = time.Second * restBytes / restRate
+		keep(restBytes/2, 0)
+		keep(restBytes/2, usual)
+		time.Sleep(time.Second) // the disk or the network was slow
+		keep(restBytes, minRest)
+		s.late = 3 * time.Millisecond // the processor was somebody else's
+		keep(restBytes, courtesy*3*time.Millisecond)
+		if s.late != 1500*time.Microsecond {
+			t.Errorf("it remembers %v", s.late)
+		}
+		s.late = time.Minute
+		keep(restBytes, maxCourtesy)
 	})
 }
