@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"testing"
+	"time"
 
 	"github.com/keelson-db/keelson/test/harness"
 )
@@ -44,6 +45,33 @@ func TestLeasesOutliveLeaders(t *testing.T) {
 	c.WaitHealthy(t)
 	load.Finish(t)
 	c.SameData(t, c.Members...)
+}
+
+// TestALeaderOfThePastRenewsNothing stops the leader, waits for the next one, and has leases renewed through the one that is
+// stopped. When it goes on it may still believe that it leads: what it answers then, the next one must keep too.
+func TestALeaderOfThePastRenewsNothing(t *testing.T) {
+	t.Parallel()
+	if !onKeelson() {
+		t.Skip("a leader of a real etcd that was paused may renew leases that the next one then ends early")
+	}
+	c := harness.Found(t, harness.Founding{Args: quick()})
+	for range rounds(2, 30) {
+		leader := c.Leader(t)
+		client := c.Client(t, leader)
+		leases := c.Leases(t, 2*leaseTTL, 0, 8)
+		if n := leases.RenewOnce(client)(); n != 8 {
+			t.Errorf("%d of 8 leases were renewed by a sound leader", n)
+		}
+		leader.Pause(t)
+		next := c.Leader(t, leader)
+		// The next leader has given all leases their time by now; a renewal that begins later promises more.
+		<-time.After(leaseTTL * time.Second / 2)
+		renewed := leases.RenewOnce(client)
+		<-time.After(leaseTTL * time.Second / 4)
+		leader.Resume(t)
+		t.Logf("%s renewed %d leases when %s led", leader.Name, renewed(), next.Name)
+		leases.Finish(t)
+	}
 }
 
 // TestManyLeasesEndAfterAFailover lets many leases end while the leader changes; the next one ends them all, and

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,21 +109,10 @@ func (l *Leases) end() {
 // keep renews one lease until the renewals end.
 func (l *Leases) keep(lease *leased) {
 	for {
-		began := time.Now()
-		ctx, cancel := context.WithTimeout(context.Background(), l.ttl/3)
-		resp, err := l.client.KeepAliveOnce(ctx, lease.id)
-		cancel()
-		l.mu.Lock()
-		switch {
-		case err == nil && resp.TTL > 0:
-			lease.promise = began.Add(time.Duration(resp.TTL) * time.Second)
-			lease.renewed++
-		case errors.Is(err, rpctypes.ErrLeaseNotFound):
-			l.gone(lease.key)
-			l.mu.Unlock()
+		err := l.renew(l.client, lease, l.ttl/3)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return
 		}
-		l.mu.Unlock()
 		pause := l.ttl / 4
 		if err != nil {
 			pause = afterError
@@ -132,6 +122,48 @@ func (l *Leases) keep(lease *leased) {
 			return
 		case <-time.After(pause):
 		}
+	}
+}
+
+// renew asks for one renewal and notes what it was promised.
+func (l *Leases) renew(client *clientv3.Client, lease *leased, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	began := time.Now()
+	resp, err := client.KeepAliveOnce(ctx, lease.id)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil && resp.TTL > 0:
+		if until := began.Add(time.Duration(resp.TTL) * time.Second); until.After(lease.promise) {
+			lease.promise = until
+		}
+		lease.renewed++
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		l.gone(lease.key)
+	}
+	return err
+}
+
+// RenewOnce asks for one renewal of every lease that lives, through the given client, and does not wait for the answers;
+// the function that it returns does, and tells how many leases were renewed.
+func (l *Leases) RenewOnce(client *clientv3.Client) func() int {
+	var group sync.WaitGroup
+	var renewed atomic.Int64
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, lease := range l.all {
+		if l.ended[key].IsZero() {
+			group.Go(func() {
+				if l.renew(client, lease, CallLimit) == nil {
+					renewed.Add(1)
+				}
+			})
+		}
+	}
+	return func() int {
+		group.Wait()
+		return int(renewed.Load())
 	}
 }
 
