@@ -3,6 +3,7 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -136,6 +137,11 @@ func TestAKilledMemberIsKnownToBeDead(t *testing.T) {
 		for _, s := range sites[:2] {
 			o := s.order
 			eventually(t, "the others know", func() bool { return o.count(o.dead, 3) == round && o.count(o.lost, 3) >= 2*round })
+			for lane := range replica.Lanes {
+				if s.order.Outbox(3, lane).put(addressed(plain(raftpb.MsgHeartbeat, 1), s.id, 3)) {
+					t.Errorf("the outbox of %d for lane %d is open", s.id, lane)
+				}
+			}
 			if _, ok := s.mesh.ActiveSince(3); ok {
 				t.Errorf("member %d says that 3 is connected", s.id)
 			}
@@ -221,4 +227,46 @@ func TestPingsMeasureTheWay(t *testing.T) {
 	if lost := sites[0].order.count(sites[0].order.lost, 2); lost > 0 {
 		t.Errorf("connections broke %d times while pings were sent", lost)
 	}
+}
+
+// TestAMemberThatClosesIsNotDead: its connections break and somebody listens at its address still.
+func TestAMemberThatClosesIsNotDead(t *testing.T) {
+	sites := town(t, 2, nil)
+	sites[0].open()
+	sites[1].open()
+	meet(t, sites...)
+	sites[1].stopRun()
+	eventually(t, "the other one knows", func() bool {
+		_, ok := sites[0].mesh.ActiveSince(2)
+		return !ok && sites[0].order.count(sites[0].order.lost, 2) == 2 && sites[0].log.has("error sender not found")
+	})
+	if sites[0].order.count(sites[0].order.dead, 2) > 0 {
+		t.Error("a member that listens is taken for dead")
+	}
+	sites[1].kill()
+	eventually(t, "the other one knows that it is dead", func() bool { return sites[0].order.count(sites[0].order.dead, 2) == 1 })
+}
+
+// TestSocketsOfThisMachine connects members over unix sockets.
+func TestSocketsOfThisMachine(t *testing.T) {
+	sites := town(t, 2, nil)
+	dir := t.TempDir()
+	var members []member.Member
+	for _, s := range sites {
+		_ = s.listener.Close()
+		path := fmt.Sprintf("%s/%d", dir, s.id)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.listener, s.url = l, "unix://"+path
+		members = append(members, member.Member{ID: member.ID(s.id), PeerURLs: []string{s.url}})
+	}
+	for _, s := range sites {
+		s.table = tableOf(t, testCluster, s.id, members...)
+		s.open()
+	}
+	meet(t, sites...)
+	sites[0].send(2, replica.Bulk, appendOf(1, 1, 1<<20))
+	sites[1].receive()
 }

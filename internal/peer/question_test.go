@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -129,8 +130,43 @@ func TestQuestionsEndWithTheirLane(t *testing.T) {
 	if _, err := sites[0].mesh.Ask(ctx, 2, 1, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the question ends with %v", err)
 	}
-	<-ended
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Error("the answerer goes on although nobody waits")
+	}
 	eventually(t, "nothing waits", func() bool { r := sites[0].mesh.remote(2); r.mu.Lock(); defer r.mu.Unlock(); return len(r.asked) == 0 })
+}
+
+// TestQuestionsEndWithEitherLane: the one on which they go out, and the one on which answers come.
+func TestQuestionsEndWithEitherLane(t *testing.T) {
+	for _, cut := range []string{"out", "in"} {
+		sites := town(t, 2, func(o *Options) { o.ReadTimeout = time.Hour }) // silence ends nothing here
+		conns := make(chan net.Conn, 100)
+		pretender(t, sites[1], welcoming(conns, "", ""))
+		sites[0].open()
+		held := []net.Conn{<-conns, <-conns}
+		_, in := call(t, sites[0], "GET", streamPath+"urgent", greetingOf())
+		_, _ = call(t, sites[0], "GET", streamPath+"bulk", greetingOf())
+		eventually(t, "they connect", func() bool { _, ok := sites[0].mesh.ActiveSince(2); return ok })
+		failed := make(chan error, 1)
+		ctx := inTime(t)
+		go func() {
+			_, err := sites[0].mesh.Ask(ctx, 2, 1, nil)
+			failed <- err
+		}()
+		eventually(t, "the question waits", func() bool { r := sites[0].mesh.remote(2); r.mu.Lock(); defer r.mu.Unlock(); return len(r.asked) == 1 })
+		if cut == "in" {
+			_ = in.Close()
+		} else {
+			_ = held[0].Close()
+			_ = held[1].Close()
+		}
+		if err := <-failed; !errors.Is(err, ErrUnreachable) {
+			t.Errorf("with the lane %s cut the question ends with %v", cut, err)
+		}
+		sites[0].kill()
+	}
 }
 
 // TestManyQuestionsDoNotStopRaft: as many as may wait are stuck, one more is refused, and heartbeats pass.
