@@ -191,6 +191,31 @@ func TestACopyIsAsNewAsItShouldBe(t *testing.T) {
 	d.mustBeCopy(t, current.machine, p)
 }
 
+// TestACopyOfAnotherPlaceIsRefused offers a place of the log that the copy does not go to.
+func TestACopyOfAnotherPlaceIsRefused(t *testing.T) {
+	s := newSource(t, 100)
+	s.piece = pieceBytes
+	d := newTarget()
+	lies := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.ServeHTTP(&liar{w}, r)
+	})
+	if _, err := d.fetch(t, listen(t, lies)); !errors.Is(err, errStrange) || !strings.Contains(err.Error(), "announced was 999 of") {
+		t.Errorf("a copy that is not what was offered: %v", err)
+	}
+	d.mustBeEmpty(t)
+}
+
+// liar says that a copy goes further than it does.
+type liar struct{ http.ResponseWriter }
+
+func (l *liar) WriteHeader(status int) {
+	l.Header().Set(headerIndex, "999")
+	l.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets a ResponseController set deadlines.
+func (l *liar) Unwrap() http.ResponseWriter { return l.ResponseWriter }
+
 func TestAnotherClusterGetsNothingAndIsNotTaken(t *testing.T) {
 	s := newSource(t, 100)
 	d := newTarget()

@@ -79,6 +79,7 @@ func hostile() map[string][]byte {
 		"a last frame too long":        sealed(make([]byte, lastBytes+1), 0),
 		"the end at once":              bytes.Clone(p.last(totals{})),
 		"an end with other totals":     append(rows("ka"), p.last(totals{rows: 1, bytes: 9, crc: 7})...),
+		"an end with other rows":       append(rows("ka"), p.last(miscounted("ka"))...),
 		"rows that are no state":       append(rows("ka"), p.last(counted("ka"))...),
 		"the end of the connection":    rows("ka"),
 	}
@@ -90,6 +91,12 @@ func counted(rows ...string) (t totals) {
 		raw = appendRow(raw, []byte(r), []byte("value"))
 	}
 	t.add(uint64(len(rows)), raw)
+	return t
+}
+
+func miscounted(rows ...string) totals {
+	t := counted(rows...)
+	t.rows++
 	return t
 }
 
@@ -115,6 +122,9 @@ func TestAHostileSourceLeavesNothing(t *testing.T) {
 	}
 	for name, body := range hostile() {
 		err := serve(body, nil)
+		if strings.HasPrefix(name, "an end with other") && !errors.Is(err, errStrange) {
+			t.Errorf("%s: %v", name, err)
+		}
 		if !errors.Is(err, errBroken) && !errors.Is(err, errStrange) && !errors.Is(err, state.ErrNoCopy) && !errors.Is(err, storage.ErrNotAscending) {
 			t.Errorf("%s: %v", name, err)
 		}

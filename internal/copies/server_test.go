@@ -1,11 +1,13 @@
 package copies
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -174,31 +176,52 @@ func TestIdleCopiesYield(t *testing.T) {
 	}
 }
 
-// TestANewConnectionTakesTheCopyFromAnOldOne goes on with a copy whose first connection is open, and is not read any more:
-// its sender is stuck.
+// stuck is an answer that nobody reads: from the second frame on writing waits for its deadline.
+type stuck struct {
+	*httptest.ResponseRecorder
+	frames   int
+	waits    chan struct{} // closed when somebody waits
+	released chan struct{} // closed when the deadline has passed
+}
+
+func (w *stuck) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() && time.Until(t) <= 0 {
+		close(w.released)
+	}
+	return nil
+}
+
+func (w *stuck) Write(b []byte) (int, error) {
+	if w.frames++; w.frames == 1 {
+		return w.ResponseRecorder.Write(b)
+	}
+	close(w.waits)
+	<-w.released
+	return 0, os.ErrDeadlineExceeded
+}
+
+// TestANewConnectionTakesTheCopyFromAnOldOne goes on with a copy whose sender is stuck in a connection that is dead.
 func TestANewConnectionTakesTheCopyFromAnOldOne(t *testing.T) {
-	s := newSource(t, 1)
-	s.piece = pieceBytes
-	for i := range 30 {
-		s.put(t, i*100, i*100+100, 4000) // 12 MB: more than two systems buffer
-	}
-	url := listen(t, s.Server) + Path
-	old := ask(t, http.MethodGet, url)
-	want := first(t, old)
-	again := ask(t, http.MethodGet, url+"?id="+old.Header.Get(headerID)+"&frame=0")
-	if got := first(t, again); string(got) != string(want) {
-		t.Fatal("the first frame is another one the second time")
-	}
-	// The sender of the old one was stopped, so it ends without its last frame.
+	s := newSource(t, 300)
+	old := &stuck{ResponseRecorder: httptest.NewRecorder(), waits: make(chan struct{}), released: make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r := httptest.NewRequest(http.MethodGet, Path, nil)
+		r.Header.Set(headerCluster, s.cluster)
+		s.ServeHTTP(old, r)
+	}()
+	<-old.waits
+	url := listen(t, s.Server) + Path + "?id=" + old.Header().Get(headerID)
+	again := ask(t, http.MethodGet, url+"&frame=0")
+	raw := first(t, again)
+	<-ended
 	r := reader{limit: DefaultRowBytes}
-	for {
-		_, last, err := r.next(old.Body)
-		if last != nil {
-			t.Fatal("the old connection came to its end")
-		}
-		if err != nil {
-			return
-		}
+	if want, _, err := r.next(old.Body); err != nil || !bytes.Equal(raw, want) {
+		t.Fatalf("the first frame is another one the second time: %v", err)
+	}
+	if _, last, err := r.next(old.Body); err == nil {
+		t.Fatalf("the old connection brought more: %+v", last)
 	}
 }
 
