@@ -13,6 +13,9 @@ const (
 	// fetchPatience is how long a member that was told to fetch a copy of the state has, before the leader tells it
 	// again: who is at it takes no notice.
 	fetchPatience = 10 * time.Second
+	// answerTicks is how long the leader has, after it heard how far this member is, to go on from there, in ticks. Then
+	// its log does not reach back that far, and only a copy helps.
+	answerTicks = 5
 	// fetchMemory is how long the log is kept for copies that were being fetched when they were last heard of.
 	fetchMemory = time.Minute
 	// lagMemory is how long the log is kept for a follower that was last heard so long ago.
@@ -32,24 +35,47 @@ type lag struct {
 
 	mu       sync.Mutex
 	behind   *Behind
-	fetching map[uint64]fetch     // by the member that they are fetched from
+	fetching map[fetch]time.Time  // and when they were last heard of
 	waiting  map[uint64]time.Time // members that were told to fetch, and when
+
+	// Owned by Run: what the leader would send a snapshot up to, and the tick at which it is believed.
+	offered *Behind
+	due     int
 }
 
-// fetch is copies of the state that are being fetched: who does will need the log behind the index.
-type fetch struct {
-	index uint64
-	heard time.Time
-}
+// fetch is a copy of the state that is being fetched: who does will need the log behind the index.
+type fetch struct{ from, index uint64 }
 
 func newLag() *lag {
-	return &lag{wanted: make(chan struct{}, 1), fetching: make(map[uint64]fetch), waiting: make(map[uint64]time.Time)}
+	return &lag{wanted: make(chan struct{}, 1), fetching: make(map[fetch]time.Time), waiting: make(map[uint64]time.Time)}
 }
 
-// ask notes that the leader would send a snapshot.
-func (l *lag) ask(m *raftpb.Message) {
+// offer notes that the leader would send a snapshot. It may only have forgotten how far this member is, so that is said
+// first: what is committed here the leader has, too. A leader whose log reaches there goes on with appends.
+func (l *lag) offer(r *Replica, m *raftpb.Message) {
+	l.offered = &Behind{From: m.GetFrom(), Index: m.GetSnapshot().GetMetadata().GetIndex()}
+	l.due = r.ticks + answerTicks
+	s := r.node.BasicStatus()
+	last, err := r.log.LastIndex()
+	if err != nil || m.GetTerm() != s.HardState.GetTerm() {
+		return
+	}
+	r.send(&raftpb.Message{
+		Type: raftpb.MsgAppResp.Enum(), From: new(r.id), To: new(m.GetFrom()), Term: new(m.GetTerm()),
+		Index: new(min(s.HardState.GetCommit(), last)),
+	})
+}
+
+// goesOn notes that the leader sends appends.
+func (l *lag) goesOn() { l.offered = nil }
+
+// look believes an offer that nothing came after.
+func (l *lag) look(r *Replica) {
+	if l.offered == nil || r.ticks < l.due {
+		return
+	}
 	l.mu.Lock()
-	l.behind = &Behind{From: m.GetFrom(), Index: m.GetSnapshot().GetMetadata().GetIndex()}
+	l.behind, l.offered = l.offered, nil
 	l.mu.Unlock()
 	select {
 	case l.wanted <- struct{}{}:
@@ -80,7 +106,7 @@ func (r *Replica) Fetching(from, index uint64) {
 	l := r.lag
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fetching[from] = fetch{index: index, heard: time.Now()}
+	l.fetching[fetch{from, index}] = time.Now()
 }
 
 // retrySilent has those told again that were to fetch a copy and are not heard any more.
@@ -156,9 +182,9 @@ func (r *Replica) KeepBehind() uint64 {
 	l := r.lag
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for id, f := range l.fetching {
-		if now.Sub(f.heard) > fetchMemory {
-			delete(l.fetching, id)
+	for f, heard := range l.fetching {
+		if now.Sub(heard) > fetchMemory {
+			delete(l.fetching, f)
 			continue
 		}
 		keep = min(keep, f.index)

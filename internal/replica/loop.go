@@ -67,6 +67,7 @@ func (r *Replica) tick(now time.Time) error {
 	r.node.Tick()
 	r.expire(now)
 	r.publishProgress(now)
+	r.lag.look(r)
 	r.lag.retrySilent(r, now)
 	r.office.watch(r, now)
 	r.renewLease()

@@ -51,9 +51,11 @@ func (r *Replica) step(m *raftpb.Message) error {
 		return nil
 	case raftpb.MsgSnap:
 		if !r.coveredByLog(m) {
-			r.lag.ask(m)
+			r.lag.offer(r, m)
 			return nil
 		}
+	case raftpb.MsgApp:
+		r.lag.goesOn()
 	case raftpb.MsgHeartbeat:
 		if err := r.checkHeartbeat(m); err != nil {
 			return err
@@ -139,7 +141,7 @@ func (r *Replica) Connected(id uint64) {
 	r.do(func() {
 		r.node.ReportUnreachable(id)
 		// If it was fetching a copy it has it now, or has to begin again; either way it says where it is.
-		r.node.ReportSnapshot(id, raft.SnapshotFailure)
+		r.node.ReportSnapshot(id, raft.SnapshotFinish)
 		r.failover.connected(r, id)
 	})
 }

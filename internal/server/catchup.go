@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/copies"
 	"github.com/keelson-db/keelson/internal/member"
+	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/peer"
 )
 
@@ -22,6 +24,20 @@ const (
 	// tellPause is how often the leader is told of copies that are being fetched.
 	tellPause = time.Second
 )
+
+// copied is a copy that was fetched. The run that fetched it ends with it; the next one counts it.
+type copied struct {
+	from string // member ID
+	took time.Duration
+}
+
+// count tells the metrics.
+func (c *copied) count(m metrics.SnapshotTransfer) {
+	if c != nil {
+		m.Success.WithLabelValues(c.from).Inc()
+		m.Duration.WithLabelValues(c.from).Observe(c.took.Seconds())
+	}
+}
 
 // want is a copy of the state that is wanted.
 type want struct {
@@ -70,39 +86,72 @@ func (s *Server) tellFetches(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		s.replica.Fetching(uint64(s.data.machine.Members().Local()), index)
 		ask, cancel := context.WithTimeout(ctx, tellPause)
-		if err := leader.Fetching(ask, index); err != nil && !s.leads() {
-			s.log.Debug("tell the leader of a copy that is being fetched", "error", err.Error())
-		}
+		s.tellFetch(ask, leader, index)
 		cancel()
 	}
 }
 
 func (s *Server) leads() bool { st := s.replica.Status(); return st.Leader == st.ID }
 
-// fetchCopy fetches a copy from the other members.
-func (s *Server) fetchCopy(ctx context.Context, least uint64) error {
-	members := s.data.machine.Members()
-	return s.data.fetch(ctx, want{
-		local: members.Local(), cluster: members.ClusterID(), log: s.data.log.ID(), least: least, sources: s.sources(),
+// fetchCopy fetches a copy from one of the other members.
+func (s *Server) fetchCopy(ctx context.Context, least uint64) (err error) {
+	members, received := s.data.machine.Members(), s.metrics.Network.SnapshotReceive
+	err = errors.New("fetch a copy of the state: there is no other member to fetch it from")
+	for _, m := range s.sources() {
+		from, start := hex(uint64(m.ID)), time.Now()
+		received.Inflight.WithLabelValues(from).Inc()
+		err = s.data.fetch(ctx, want{
+			local: members.Local(), cluster: members.ClusterID(), log: s.data.log.ID(), least: least, sources: m.PeerURLs,
+		})
+		received.Inflight.WithLabelValues(from).Dec()
+		if err == nil {
+			s.copied = &copied{from: from, took: time.Since(start)}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		received.Failures.WithLabelValues(from).Inc()
+	}
+	return err
+}
+
+// sources are all others, those who do not lead first: the leader has enough to do.
+func (s *Server) sources() (all []member.Member) {
+	leader, local := s.replica.Status().Leader, s.data.machine.Members().Local()
+	var last []member.Member
+	for _, m := range s.data.machine.Members().List() {
+		switch {
+		case m.ID == local:
+		case uint64(m.ID) == leader:
+			last = append(last, m)
+		case !m.Learner:
+			all = append(all, m)
+		}
+	}
+	return append(all, last...)
+}
+
+// announceFetches has the leader keep the log from here on before a copy is handed out.
+func (s *Server) announceFetches(next http.Handler) http.Handler {
+	leader := peer.NewLeader(s.mesh, s.replica.Status)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet && !r.URL.Query().Has("id") {
+			ctx, cancel := context.WithTimeout(r.Context(), tellPause)
+			s.tellFetch(ctx, leader, s.replica.Status().Applied) // what is copied is no older
+			cancel()
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
-// sources are the peer URLs of all others, those who do not lead first: the leader has enough to do.
-func (s *Server) sources() (urls []string) {
-	leader := s.replica.Status().Leader
-	var last []string
-	for _, m := range s.data.machine.Members().List() {
-		switch {
-		case m.ID == s.data.machine.Members().Local():
-		case uint64(m.ID) == leader:
-			last = append(last, m.PeerURLs...)
-		case !m.Learner:
-			urls = append(urls, m.PeerURLs...)
-		}
+// tellFetch notes here and at the leader that a copy up to an entry, or a later one, is being fetched.
+func (s *Server) tellFetch(ctx context.Context, leader *peer.Leader, index uint64) {
+	s.replica.Fetching(uint64(s.data.machine.Members().Local()), index)
+	if err := leader.Fetching(ctx, index); err != nil && !s.leads() {
+		s.log.Debug("tell the leader of a copy that is being fetched", "error", err.Error())
 	}
-	return append(urls, last...)
 }
 
 // fetch fetches a copy into its place beside the state.

@@ -28,6 +28,8 @@ type Env struct {
 	// LogWriter is what Log writes to, run by the server so that a blocked output blocks nobody; nil if Log
 	// takes care of itself.
 	LogWriter *config.LogWriter
+
+	copied *copied // by the run before this one, in the same process
 }
 
 // ListenOn returns the Listen of the real world, with the socket options of the configuration.

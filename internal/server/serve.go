@@ -29,6 +29,7 @@ func Serve(ctx context.Context, c *config.Config, env Env) error {
 		case ctx.Err() != nil:
 			return err
 		case errors.Is(err, ErrCopied):
+			env.copied = s.copied
 		case errors.Is(err, replica.ErrForgotten) && c.AutoRejoin:
 			env.Log.Error("this member has lost what it knew: its data is set aside and it joins again as a learner", "error", err.Error())
 			if err := setAside(c, env); err != nil {

@@ -76,6 +76,7 @@ type Server struct {
 	mesh     *peer.Mesh
 	copies   *copies.Server
 	among    *among
+	copied   *copied // set by catchUp before it ends
 	// membership is how this server changes who is in the cluster by itself.
 	membership *rpc.Membership
 
@@ -88,6 +89,7 @@ type Server struct {
 // is taken: call Run, which also closes, or Close.
 func Open(ctx context.Context, c *config.Config, env Env) (_ *Server, err error) {
 	s := &Server{config: c, env: env, log: env.Log, metrics: metrics.New(), ready: make(chan struct{})}
+	env.copied.count(s.metrics.Network.SnapshotReceive)
 	// The sockets first: a second server on the same addresses should not touch any data.
 	if s.doors, err = openDoors(ctx, c, env); err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func (s *Server) buildMesh() {
 		Cluster: s.data.machine.Members().ClusterID(), BytesPerSecond: int64(c.SnapshotRate), Log: s.log,
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/snapshot", s.copies)
+	mux.Handle(copies.Path, s.announceFetches(s.copies))
 	mux.Handle(bootstrap.JoinPath, bootstrap.JoinHandler(s.welcome))
 	mux.Handle("/", s.mesh.Handler())
 	s.peers.build(mux, s.env)
