@@ -8,15 +8,19 @@ import (
 	"strings"
 )
 
-// CheckBootstrap checks what only a first start looks at. Call it when the data
-// directory is empty; where there is data, etcd ignores all of this too.
+// CheckBootstrap checks what only a first start looks at, as far as nobody needs to be asked: whether two spellings of
+// one address are the same, name servers know, and who is found in another way is not known yet. Call it when the
+// data directory is empty; where there is data, etcd ignores all of this too.
 func (c *Config) CheckBootstrap() error {
+	if len(c.Join) > 0 || len(c.Discovery.Endpoints) > 0 || c.DiscoverySRV != "" {
+		return nil
+	}
 	own, ok := c.InitialCluster[c.Name]
 	if !ok {
 		return fmt.Errorf("couldn't find local name %q in the initial cluster configuration", c.Name)
 	}
-	if err := c.matchAdvertised(own); err != nil {
-		return err
+	if !c.JoinsExisting() && !slices.Equal(own, urlTexts(c.InitialAdvertisePeerURLs)) {
+		return nil // if it is to be refused, then for this before anything else
 	}
 	seen := map[string]bool{}
 	for _, peerURLs := range c.InitialCluster {
@@ -26,34 +30,6 @@ func (c *Config) CheckBootstrap() error {
 			}
 			seen[u] = true
 		}
-	}
-	return nil
-}
-
-// matchAdvertised demands that this member's part of --initial-cluster and its
-// advertised URLs are the same set. etcd also lets two spellings of one address
-// pass after asking the name server; alone, a member has nobody to mislead, and
-// not depending on a name server at the start is worth more.
-func (c *Config) matchAdvertised(own []string) error {
-	advertised := urlTexts(c.InitialAdvertisePeerURLs)
-	var missing []string
-	for _, u := range own {
-		if !slices.Contains(advertised, u) {
-			missing = append(missing, c.Name+"="+u)
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("--initial-cluster has %s but missing from --initial-advertise-peer-urls=%s",
-			strings.Join(missing, ","), strings.Join(advertised, ","))
-	}
-	for _, u := range advertised {
-		if !slices.Contains(own, u) {
-			missing = append(missing, u)
-		}
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("--initial-advertise-peer-urls has %s but missing from --initial-cluster=%s",
-			strings.Join(missing, ","), clusterTextFor(c.Name, c.InitialAdvertisePeerURLs))
 	}
 	return nil
 }

@@ -96,6 +96,9 @@ type Discovery struct {
 	User, Password, AuthToken string
 }
 
+// JoinsExisting reports whether the cluster is said to be running.
+func (c *Config) JoinsExisting() bool { return c.InitialClusterState == stateExisting }
+
 // readCluster fills what concerns the life among other members, all but TLS.
 func (c *Config) readCluster(all settings) {
 	c.Cluster = Cluster{
@@ -151,7 +154,7 @@ func (c *Config) validateCluster(all settings) (err error) {
 	if c.FeatureGates["SetMemberLocalAddr"] {
 		c.chooseLocalAddress()
 	}
-	if c.Name == defaultName && c.InitialClusterState == stateExisting {
+	if c.Name == defaultName && c.JoinsExisting() {
 		c.warnf("--name is not given, and every member without one is called %q: an entry of --initial-cluster that belongs to another one is then taken for this one's.", defaultName)
 	}
 	return nil

@@ -256,8 +256,8 @@ func parse(args, environ []string, binaryName string, machine host) (*Config, er
 		return nil, err
 	}
 	clusterText = c.adjustDefaults(clusterText, machine)
-	if c.InitialCluster, err = parseInitialCluster(clusterText); err != nil {
-		return nil, err
+	if c.InitialCluster, err = ParseInitialCluster(clusterText); err != nil {
+		return nil, fmt.Errorf("error setting up initial cluster: %w", err)
 	}
 	c.warnOfNoEffect(in.settings)
 	c.warnOfUnwise(in.settings)

@@ -16,7 +16,8 @@
 //
 // Invariants: a Config that Parse returned has passed every check that does
 // not need the data directory. What needs it (is this a first start?) is left
-// to Config.CheckBootstrap, which the server calls for an empty directory.
+// to Config.CheckBootstrap, which the server calls for an empty directory, and what
+// needs name servers or other members to the room bootstrap.
 //
 // Limits: MaxConfigFileBytes for the file, LogQueueBytes for each log output.
 //

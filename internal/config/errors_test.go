@@ -124,18 +124,22 @@ func TestFirstStartChecksTheFoundingMembers(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"--initial-cluster=a=http://localhost:2380", `couldn't find local name "default" in the initial cluster configuration`},
 		{"--initial-cluster=", `couldn't find local name "default" in the initial cluster configuration`},
-		{"--initial-cluster=default=http://10.0.0.1:2380",
-			"--initial-cluster has default=http://10.0.0.1:2380 but missing from --initial-advertise-peer-urls=http://localhost:2380"},
-		{"--initial-advertise-peer-urls=http://10.0.0.1:2380",
-			"--initial-cluster has default=http://localhost:2380 but missing from --initial-advertise-peer-urls=http://10.0.0.1:2380"},
-		{"--initial-advertise-peer-urls=http://10.0.0.1:2380,http://localhost:2380",
-			"--initial-advertise-peer-urls has http://10.0.0.1:2380 but missing from --initial-cluster=default=http://10.0.0.1:2380,default=http://localhost:2380"},
+		{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2380 --initial-cluster-state=existing",
+			"initial cluster b=http://localhost:2380,default=http://localhost:2380 has duplicate url"},
 		{"--initial-cluster=default=http://localhost:2380,b=http://localhost:2380",
 			"initial cluster b=http://localhost:2380,default=http://localhost:2380 has duplicate url"},
 	} {
 		config := parseLine(t, strings.Fields(c.args)...)
 		if err := config.CheckBootstrap(); err == nil || err.Error() != c.want {
 			t.Errorf("%s\n got  %v\n want %s", c.args, err, c.want)
+		}
+	}
+	for _, args := range []string{
+		"--initial-cluster=default=http://a:2380,b=http://a:2380", // name servers are asked first
+		"--join=a:1", "--discovery-srv=d", "--discovery-endpoints=d:1 --discovery-token=t",
+	} {
+		if err := parseLine(t, strings.Fields(args)...).CheckBootstrap(); err != nil {
+			t.Errorf("%s: %v", args, err)
 		}
 	}
 	two := parseLine(t, "--initial-cluster=default=http://b:1,default=http://a:1", "--initial-advertise-peer-urls=http://a:1,http://b:1")

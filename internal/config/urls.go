@@ -122,9 +122,8 @@ func checkOrigins(value string) error {
 	return nil
 }
 
-// parseInitialCluster reads "n1=url,n1=url2,n2=url" into each member's sorted
-// peer URLs.
-func parseInitialCluster(value string) (map[string][]string, error) {
+// ParseInitialCluster reads "n1=url,n1=url2,n2=url" into each member's sorted peer URLs.
+func ParseInitialCluster(value string) (map[string][]string, error) {
 	byName := map[string][]string{}
 	for _, pair := range strings.Split(value, ",") {
 		if pair == "" {
@@ -136,7 +135,7 @@ func parseInitialCluster(value string) (map[string][]string, error) {
 	for name, texts := range byName {
 		list, err := parseURLList(texts)
 		if err != nil {
-			return nil, fmt.Errorf("error setting up initial cluster: %w", err)
+			return nil, err
 		}
 		byName[name] = urlTexts(list)
 	}
