@@ -51,6 +51,20 @@ type question[T any] struct {
 	final func(error) bool
 }
 
+// elsewhere asks the leader until it is none any more: one that was stopped would not even refuse.
+func (q question[T]) elsewhere(ctx context.Context, changed <-chan struct{}) (T, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return q.there(ctx)
+}
+
 // ask puts a question to whoever leads, as often as it takes to get an answer and for so long at most.
 func (q question[T]) ask(ctx context.Context, r Proposer, limit time.Duration) (out T, err error) {
 	parent := ctx
@@ -69,7 +83,7 @@ func (q question[T]) ask(ctx context.Context, r Proposer, limit time.Duration) (
 			}
 			continue
 		default:
-			if out, err = q.there(ctx); err == nil || q.final(err) {
+			if out, err = q.elsewhere(ctx, changed); err == nil || q.final(err) {
 				return out, err
 			}
 			again = time.After(askPause)

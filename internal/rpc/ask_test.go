@@ -19,10 +19,15 @@ var errUnreachable = errors.New("connection refused")
 
 // asked puts a question that this member answers with "here" and another one with "there".
 func asked(ctx context.Context, r Proposer, here, there func() error) (string, error) {
-	say := func(name string, f func() error) func(context.Context) (string, error) {
-		return func(context.Context) (string, error) { return name, f() }
+	return askedIn(ctx, r, here, func(context.Context) error { return there() })
+}
+
+func askedIn(ctx context.Context, r Proposer, here func() error, there func(context.Context) error) (string, error) {
+	say := func(name string, f func(context.Context) error) func(context.Context) (string, error) {
+		return func(ctx context.Context) (string, error) { return name, f(ctx) }
 	}
-	return question[string]{here: say("here", here), there: say("there", there), final: isVerdict}.ask(ctx, r, askLimit)
+	hereIn := func(context.Context) error { return here() }
+	return question[string]{here: say("here", hereIn), there: say("there", there), final: isVerdict}.ask(ctx, r, askLimit)
 }
 
 func TestQuestionsGoToWhoeverLeads(t *testing.T) {
@@ -53,6 +58,20 @@ func TestQuestionsGoToWhoeverLeads(t *testing.T) {
 		_, err := asked(t.Context(), r, fine, func() error { one := answers[0]; answers = answers[1:]; return one })
 		if !errors.Is(err, rpctypes.ErrGRPCLearnerNotReady) || time.Since(begun) != 3*askPause {
 			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+		// A leader that says nothing is asked until there is another one.
+		r.lead(2)
+		go func() { time.Sleep(time.Second); r.lead(3) }()
+		begun = time.Now()
+		got, err := askedIn(t.Context(), r, fine, func(ctx context.Context) error {
+			if r.Status().Leader == 2 {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		})
+		if got != "there" || err != nil || time.Since(begun) != time.Second {
+			t.Errorf("with a leader that is silent: after %v %q, %v", time.Since(begun), got, err)
 		}
 		// It waits for a leader as long as it takes, and not longer.
 		r.lead(0)

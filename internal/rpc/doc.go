@@ -5,7 +5,8 @@
 // Goroutines: every request runs on the goroutine gRPC gave it. Services.Run
 // has two of the package's own: one cancels streams that asked for a leader
 // when there has been none for a while, one has the senders of watch streams
-// look at their watchers again when users or roles have changed.
+// look at their watchers again when users or roles have changed. A question to
+// the member that leads has a short one, which ends it when somebody else does.
 //
 // Invariants: no method is without a guard (guard.go), and whom a guard lets
 // pass is decided in one place, room state; a request that fails its check

@@ -16,8 +16,12 @@ import (
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
-// readyTenths is how many tenths of the log a learner must hold to become a voter.
-const readyTenths = 9
+const (
+	// readyTenths is how many tenths of the log a learner must hold to become a voter.
+	readyTenths = 9
+	// readyWait is how long the leader may take to learn how far another member is by now: it looks once a heartbeat.
+	readyWait = 300 * time.Millisecond
+)
 
 // Promoter makes voters of learners, on the member that leads: only there it is known how far a learner is. It is
 // asked by this member's clients and by other members; whether somebody may ask is decided where they ask.
@@ -75,18 +79,26 @@ func (p *Promoter) caughtUp(ctx context.Context, id uint64) error {
 	if err := catchUp(ctx, p.replica); err != nil {
 		return err
 	}
-	s, all := p.replica.Status(), p.replica.Progress()
-	if s.Leader != s.ID || all == nil {
-		return replica.ErrNotLeader
-	}
 	if _, ok := p.members.Get(member.ID(id)); !ok {
 		return member.ErrNotFound
 	}
-	// Who has just come is not among all yet, and is not ready.
-	if id != s.ID && all[id].Match*10 < s.Commit*readyTenths {
-		return rpctypes.ErrGRPCLearnerNotReady
+	s, late := p.replica.Status(), time.After(readyWait)
+	for {
+		all := p.replica.Progress()
+		switch {
+		case all == nil || !leads(p.replica):
+			return replica.ErrNotLeader
+		case id == s.ID || all[id].Match*10 >= s.Commit*readyTenths: // who has just come is not among all yet
+			return nil
+		}
+		select {
+		case <-time.After(askPause):
+		case <-late:
+			return rpctypes.ErrGRPCLearnerNotReady
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return nil
 }
 
 // change carries out a change of the membership and returns the members after it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -79,6 +80,19 @@ func TestNoLearnerIsPromotedAmongTooFewThatHaveStarted(t *testing.T) {
 	_, err := v.promote(5)
 	wantError(t, "promote", err, errNotEnoughStarted) // two of four, with the learner
 	v.move(t, 6, command.RemoveMember, "")
+	if _, err := v.promote(5); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWhatALearnerHasConfirmedIsHeardInAMoment: the leader looks only now and then how far others are.
+func TestWhatALearnerHasConfirmedIsHeardInAMoment(t *testing.T) {
+	v := school(t)
+	v.reach(map[uint64]uint64{5: 1})
+	go func() {
+		<-time.After(askPause)
+		v.reach(map[uint64]uint64{5: 77})
+	}()
 	if _, err := v.promote(5); err != nil {
 		t.Error(err)
 	}
