@@ -14,7 +14,7 @@ const (
 	readBufferBytes = 64 << 10
 	// firstStepBytes is how much memory a longer frame gets before any of it has come, in bytes. What it gets then
 	// follows what comes, so that a length which lies reserves nothing.
-	firstStepBytes = 1 << 20
+	firstStepBytes = 4 << 20
 )
 
 // Reader reads frames from a connection.

@@ -142,6 +142,7 @@ func TestAKilledMemberIsKnownToBeDead(t *testing.T) {
 					t.Errorf("the outbox of %d for lane %d is open", s.id, lane)
 				}
 			}
+			eventually(t, "alerts see it", func() bool { return metric(t, s, "etcd_network_peer_sent_failures_total", "3") >= float64(2*round) })
 			if _, ok := s.mesh.ActiveSince(3); ok {
 				t.Errorf("member %d says that 3 is connected", s.id)
 			}

@@ -73,8 +73,8 @@ func (s *sender) run(ctx context.Context) {
 			if err = s.serve(ctx, conn, to); time.Since(began) > redialMax {
 				pause = 0
 			}
-		} else {
-			s.last = ""
+		} else if s.last = ""; ctx.Err() == nil {
+			s.lost.Inc() // alerts find members that are down by this
 		}
 		if ctx.Err() != nil {
 			return
