@@ -132,10 +132,13 @@ func (d *data) adopt() error {
 		return errors.New("a copy of the state waits that was fetched for another raft log; nothing was changed: " +
 			"was the log moved or named with --wal-dir? remove " + storage.ReadyDir(d.stateDir()) + " to go on without the copy")
 	default:
-		if term, err := d.log.Term(at.Index); err != nil || term != at.Term {
-			if err := d.log.Reset(at.Index, at.Term); err != nil {
-				return err
-			}
+		err := d.log.Reset(at.Index, at.Term)
+		if errors.Is(err, raftlog.ErrOldCopy) {
+			d.env.Log.Warn("a copy of the state that waited is older than what this member has by now: going on without it", "index", at.Index)
+			return storage.Reject(d.env.FS, d.stateDir())
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if _, err := storage.Adopt(d.env.FS, d.stateDir()); err != nil {
