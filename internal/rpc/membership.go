@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"context"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 // Membership changes who is in the cluster by the same rules as for clients. Whether somebody may ask for that is
@@ -12,8 +14,12 @@ type Membership struct{ server *clusterServer }
 func NewMembership(d Deps) *Membership { return &Membership{newClusterServer(d.complete())} }
 
 // AddLearner takes in a learner and returns its ID.
-func (m *Membership) AddLearner(ctx context.Context, peerURLs []string) (uint64, error) {
-	id, _, err := m.server.add(ctx, peerURLs, true)
+func (m *Membership) AddLearner(ctx context.Context, addresses []string) (uint64, error) {
+	urls, err := peerURLs(addresses)
+	if err != nil {
+		return 0, rpctypes.ErrGRPCMemberBadURLs
+	}
+	id, _, err := m.server.add(ctx, urls, true)
 	return id, err
 }
 
