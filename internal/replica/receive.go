@@ -133,9 +133,6 @@ func (r *Replica) coveredByLog(m *raftpb.Message) bool {
 	return err == nil && term == meta.GetTerm()
 }
 
-// Unreachable tells that messages to a member were lost.
-func (r *Replica) Unreachable(id uint64) { r.do(func() { r.node.ReportUnreachable(id) }) }
-
 // Connected tells that the connections to a member stand, new ones. What was on its way on older ones is lost.
 func (r *Replica) Connected(id uint64) {
 	r.do(func() {

@@ -13,6 +13,7 @@ import (
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/raftlog"
+	"github.com/keelson-db/keelson/internal/rebuild"
 	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
 	"github.com/keelson-db/keelson/internal/storage"
@@ -85,6 +86,13 @@ func (d *data) open(ctx context.Context) (err error) {
 	if d.machine.Log() != d.log.ID() {
 		return fmt.Errorf("the raft log %s belongs to another member's state; nothing was changed: "+
 			"put the right one in its place, or name it with --wal-dir", d.logOptions().Dir)
+	}
+	if d.config.ForceNewCluster {
+		removed, err := rebuild.Force(d.engine, d.log, d.machine, d.env.Log)
+		if err != nil {
+			return err
+		}
+		d.env.Log.Warn("--force-new-cluster: this member is the only one of its cluster now; leave the flag out from the next start on", "removed", len(removed))
 	}
 	if members := d.machine.Members(); members.Removed(members.Local()) {
 		return fmt.Errorf("%w: start it with an empty data directory as a new member", replica.ErrRemoved)
