@@ -28,7 +28,8 @@ type remote struct {
 	active    prometheus.Gauge
 	received  prometheus.Counter
 	roundTrip prometheus.Observer
-	clock     complaint
+	clock     complaint // about the member's clock
+	trouble   complaint // about its connections
 
 	mu    sync.Mutex
 	urls  []string

@@ -48,7 +48,6 @@ type sender struct {
 	packer *frames.Packer
 
 	sent, lost prometheus.Counter
-	trouble    complaint
 
 	// Owned by run: the URL of the last connection and the address, by number, that it led to.
 	lastURL, last string
@@ -111,12 +110,20 @@ func (s *sender) wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// complain logs trouble with the member, and the same trouble only now and then.
+// complain logs trouble with the member, and the same trouble only now and then, whichever lane has it.
 func (s *sender) complain(err error) {
-	if missed, ok := s.trouble.due(err.Error()); ok {
+	if missed, ok := s.remote.trouble.due(gist(err)); ok {
 		s.remote.mesh.o.Log.Warn("no connection to a member: trying again", "member", s.remote.name, "lane", laneNames[s.lane],
 			"error", err.Error(), "not-logged-before", missed)
 	}
+}
+
+// gist is what an error says without the ports, which are others each time.
+func gist(err error) string {
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Op + " " + op.Err.Error()
+	}
+	return err.Error()
 }
 
 // serve sends what there is to send until the connection breaks or ctx ends.
