@@ -163,8 +163,13 @@ func (r *Replica) deliverOutside(m *raftpb.Message) {
 	if m.GetType() == raftpb.MsgProp {
 		m.Term = new(r.node.BasicStatus().HardState.GetTerm()) // see takeForwarded
 	}
-	if !r.send(m) && m.GetType() == raftpb.MsgApp {
-		r.node.ReportUnreachable(m.GetTo())
+	if sent := r.send(m); !sent {
+		switch m.GetType() {
+		case raftpb.MsgApp:
+			r.node.ReportUnreachable(m.GetTo())
+		case raftpb.MsgHeartbeat:
+			r.opts.Metrics.Server.HeartbeatFailures.Inc()
+		}
 	}
 	if m.GetType() == raftpb.MsgSnap {
 		r.lag.sent(m.GetTo())

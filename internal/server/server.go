@@ -19,6 +19,7 @@ import (
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/copies"
 	"github.com/keelson-db/keelson/internal/expiry"
+	"github.com/keelson-db/keelson/internal/frames"
 	"github.com/keelson-db/keelson/internal/lock"
 	"github.com/keelson-db/keelson/internal/metrics"
 	"github.com/keelson-db/keelson/internal/peer"
@@ -149,7 +150,8 @@ func (s *Server) buildMesh() {
 	o := peer.Options{
 		Members: s.data.machine.Members(), Metrics: s.metrics.Network, Log: s.log,
 		Version: config.APIVersion(), Level: command.Level, MinLevel: s.data.machine.Level,
-		Dial: peerDialer(c), ReadTimeout: c.RaftReadTimeout, WriteTimeout: c.RaftWriteTimeout,
+		MaxFrameBytes: max(frames.DefaultBytes, 2*int(c.MaxRequestBytes)),
+		Dial:          peerDialer(c), ReadTimeout: c.RaftReadTimeout, WriteTimeout: c.RaftWriteTimeout,
 	}
 	s.among = &among{node: node{s}}
 	o.Local, o.Answerer = s.among, s.among
