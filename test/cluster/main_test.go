@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "test.parallel" })
 	if !chosen {
 		// Scenarios wait for elections most of the time, so more of them run at once than there are cores.
-		_ = flag.Set("test.parallel", "4")
+		_ = flag.Set("test.parallel", "5")
 	}
 	// A binary that does not build is reported once, not by every test.
 	if _, err := harness.Build(); err != nil {

@@ -22,7 +22,7 @@ const (
 	// clientsOfMember and clientsOfAll are how many clients talk to one member alone and to the whole cluster.
 	clientsOfMember, clientsOfAll = 2, 2
 	// loadPace is the mean pause between two calls of a client; machines that run tests have other work too.
-	loadPace = 6 * time.Millisecond
+	loadPace = 8 * time.Millisecond
 	// loadCall bounds one call of a client.
 	loadCall = 5 * time.Second
 	// afterError is the pause after a failed call: each write without an answer doubles the orders to be tried.
@@ -42,6 +42,7 @@ type Load struct {
 	calling  sync.WaitGroup            // the clients
 	watching sync.WaitGroup            // the watchers
 	clients  int
+	wide     []*clientv3.Client // those that talk to the whole cluster
 	seed     uint64
 	cut      bool // the history is compacted meanwhile
 }
@@ -70,10 +71,11 @@ func (c *Cluster) load(t testing.TB, cut bool) *Load {
 		t.Fatalf("begin the load: %v", err)
 	}
 	l.first = resp.Header.Revision + 1
+	l.wide = append(l.wide, client)
 	l.watch(client, "", nil)
-	l.watch(c.Client(t), loadPrefix, nil)
+	l.watch(l.wideClient(t), loadPrefix, nil)
 	for range clientsOfAll {
-		l.client(c.Client(t), l.stop)
+		l.client(l.wideClient(t), l.stop)
 	}
 	for _, m := range c.voters() {
 		l.Join(t, m)
@@ -90,6 +92,17 @@ func (l *Load) Join(t testing.TB, m *Member) {
 		l.client(l.cluster.Client(t, m), l.alone[m])
 	}
 	l.watch(l.cluster.Client(t, m), "", m)
+	for _, client := range l.wide {
+		client.SetEndpoints(l.cluster.Endpoints()...)
+	}
+}
+
+// wideClient opens a client of the whole cluster, which hears of members that join.
+func (l *Load) wideClient(t testing.TB) *clientv3.Client {
+	t.Helper()
+	client := l.cluster.Client(t)
+	l.wide = append(l.wide, client)
+	return client
 }
 
 // watch starts a watcher; without a member it is the cluster's.
@@ -103,7 +116,7 @@ func (l *Load) watch(client *clientv3.Client, prefix string, m *Member) {
 // Watch adds a watcher of the whole cluster, which begins with what has happened already.
 func (l *Load) Watch(t testing.TB) {
 	t.Helper()
-	l.watch(l.cluster.Client(t), loadPrefix, nil)
+	l.watch(l.wideClient(t), loadPrefix, nil)
 }
 
 // Leave ends the clients of one member, which is about to go for good.
