@@ -16,8 +16,10 @@ const (
 	// committed before it hands over to one of them: an ordinary pause of a disk is shorter.
 	slowParts = 4
 	// stallTimeouts is how many election timeouts a write to the log, or the applying of a group, may take
-	// before this member counts as stalled: a leader then steps down, and health checks fail.
+	// before health checks fail. A leader whose log is stalled steps down then.
 	stallTimeouts = 2
+	// applyTimeouts is how many election timeouts the applying of a group may take before a leader hands over.
+	applyTimeouts = 10
 	// restTimeouts is how many election timeouts lie between two attempts to hand over, so that members
 	// whose disks are all slow do not pass leadership around.
 	restTimeouts = 10
@@ -45,12 +47,19 @@ func (w *work) since(at *atomic.Int64) time.Duration {
 // Stalled reports that this member cannot do what members do, and why: a write to its log or the applying of
 // a group takes too long to be called slow. It is nil for a member that is well.
 func (r *Replica) Stalled() error {
-	limit := stallTimeouts * r.opts.Election
-	if took := r.work.since(&r.work.append); took > limit {
-		return fmt.Errorf("a write to the raft log has been under way for %v: the disk does not answer", took.Round(time.Millisecond))
+	if err := r.stalledLog(); err != nil {
+		return err
 	}
-	if took := r.work.since(&r.work.apply); took > limit {
-		return fmt.Errorf("a group of commands has been applied for %v: the disk of the state does not answer", took.Round(time.Millisecond))
+	if took := r.work.since(&r.work.apply); took > stallTimeouts*r.opts.Election {
+		return fmt.Errorf("a group of commands has been applied for %v: it is very large, or the disk of the state does not answer", took.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// stalledLog is Stalled for the log alone.
+func (r *Replica) stalledLog() error {
+	if took := r.work.since(&r.work.append); took > stallTimeouts*r.opts.Election {
+		return fmt.Errorf("a write to the raft log has been under way for %v: the disk does not answer", took.Round(time.Millisecond))
 	}
 	return nil
 }
@@ -69,12 +78,16 @@ func (o *office) watch(r *Replica, now time.Time) {
 		*o = office{tried: o.tried}
 		return
 	}
-	if r.Stalled() != nil && !o.muted && !r.onlyVoter() {
+	if err := r.stalledLog(); err == nil {
+		o.muted = false
+	} else if !o.muted && !r.onlyVoter() {
 		// A leader cannot tell raft that it gives up. It falls silent instead, and the others do the rest.
 		o.muted = true
-		r.logger.Error("this leader is stalled and steps down", "why", r.Stalled().Error())
-	} else if o.muted && r.Stalled() == nil {
-		o.muted = false
+		r.logger.Error("this leader is stalled and steps down", "why", err.Error())
+	}
+	if took := r.work.since(&r.work.apply); took > applyTimeouts*r.opts.Election {
+		// What takes long because it is large takes as long on the others. What takes this long is stuck.
+		o.handOver(r, now, "applying commands is stuck", func(Progress) bool { return true })
 	}
 	if o.slow(r, s, now) {
 		o.handOver(r, now, "this leader's disk is slower than the others'", func(Progress) bool { return true })
