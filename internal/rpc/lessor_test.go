@@ -32,8 +32,9 @@ func (s *stand) Barrier(context.Context) error {
 
 // handClock is a clock with one lease, of a minute.
 type handClock struct {
-	leads bool
-	gone  bool
+	leads  bool
+	gone   bool
+	begins bool // to count, just after it was asked
 }
 
 func (c *handClock) Renew(_ context.Context, id lease.ID) (int64, error) {
@@ -46,6 +47,7 @@ func (c *handClock) Renew(_ context.Context, id lease.ID) (int64, error) {
 
 func (c *handClock) Remaining(lease.ID) (left, granted int64, ok bool) {
 	if !c.leads || c.gone {
+		c.leads = c.leads || c.begins
 		return 0, 0, false
 	}
 	return 41, 60, true
@@ -120,6 +122,10 @@ func TestALeaseIsGoneOnlyWhenEverythingIsApplied(t *testing.T) {
 		}
 		if _, err := l.Renew(t.Context(), 7); !errors.Is(err, expiry.ErrNotPrimary) {
 			t.Errorf("a clock that does not count says %v", err)
+		}
+		c.begins = true
+		if _, _, _, err := l.TimeToLive(t.Context(), 7); !errors.Is(err, expiry.ErrNotPrimary) {
+			t.Errorf("a clock that did not count when it was asked says %v", err)
 		}
 	})
 }
