@@ -16,7 +16,7 @@ var floors = [][]string{
 	{"replica", "watch", "expiry", "chores", "token", "lock", "snapshot"},
 	{"wire", "frames"},
 	{"rpc", "peer", "copies", "web", "config"},
-	{"bootstrap", "rebuild"},
+	{"bootstrap", "rebuild", "dump"},
 	{"server", "cli"},
 	{"cmd/keelson", "tidy"},
 }

@@ -1,4 +1,4 @@
-package cli
+package dump
 
 import (
 	"bytes"
@@ -16,13 +16,12 @@ import (
 	"github.com/keelson-db/keelson/internal/storage"
 )
 
-// state prints every table of the engine. Rows that cannot be read are printed as they are.
-func (d *dump) state(dataDir string) error {
-	dir := d.fs.PathJoin(dataDir, stateDir)
+// State prints every table of the engine. Rows that cannot be read are printed as they are.
+func (d *Dump) State(dir string) error {
 	if err := d.exists(dir, "state"); err != nil {
 		return err
 	}
-	e, err := storage.Open(storage.Options{FS: d.fs, Dir: dir, ReadOnly: true})
+	e, err := storage.Open(storage.Options{FS: d.FS, Dir: dir, ReadOnly: true})
 	if errors.Is(err, storage.ErrLocked) {
 		return fmt.Errorf("the directory %s is in use: a server runs on it, and its state can be read only while it is stopped; "+
 			"\"keelson dump log\" and \"keelson get\" work meanwhile", dir)
@@ -35,7 +34,7 @@ func (d *dump) state(dataDir string) error {
 }
 
 // rows prints a table: its heading and a line per row.
-func (d *dump) rows(e *storage.Engine, heading string, first byte, line func(key, value []byte) string) error {
+func (d *Dump) rows(e *storage.Engine, heading string, first byte, line func(key, value []byte) string) error {
 	it, err := e.Iter([]byte{first}, []byte{first + 1})
 	if err != nil {
 		return fmt.Errorf("dump state: %w", err)
@@ -51,7 +50,7 @@ func (d *dump) rows(e *storage.Engine, heading string, first byte, line func(key
 	return errors.Join(err, it.Close())
 }
 
-func (d *dump) meta(e *storage.Engine) error {
+func (d *Dump) meta(e *storage.Engine) error {
 	head := storage.MetaKey(nil, "")
 	return d.rows(e, "meta", head[0], func(key, value []byte) string {
 		name := string(key[len(head):])
@@ -75,7 +74,7 @@ func (d *dump) meta(e *storage.Engine) error {
 	})
 }
 
-func (d *dump) members(e *storage.Engine) error {
+func (d *Dump) members(e *storage.Engine) error {
 	t, err := member.Open(e)
 	if err != nil {
 		return d.printf("members\n  %v\n", err)
@@ -97,7 +96,7 @@ func (d *dump) members(e *storage.Engine) error {
 	return nil
 }
 
-func (d *dump) leases(e *storage.Engine) error {
+func (d *Dump) leases(e *storage.Engine) error {
 	t, err := lease.Open(e)
 	if err != nil {
 		return d.printf("leases\n  %v\n", err)
@@ -113,7 +112,7 @@ func (d *dump) leases(e *storage.Engine) error {
 	return nil
 }
 
-func (d *dump) revisions(e *storage.Engine) error {
+func (d *Dump) revisions(e *storage.Engine) error {
 	table := storage.AppendRevisionKey(nil, 0, 0)[0]
 	return d.rows(e, "revisions", table, func(key, value []byte) string {
 		rev, sub, ok := storage.ParseRevisionKey(key)
@@ -133,7 +132,7 @@ func (d *dump) revisions(e *storage.Engine) error {
 	})
 }
 
-func (d *dump) records(e *storage.Engine) error {
+func (d *Dump) records(e *storage.Engine) error {
 	table := storage.AppendRecordFrom(nil, "")[0]
 	return d.rows(e, "records", table, func(key, value []byte) string {
 		shared, rev, sub, ok := storage.SplitRecordKey(bytes.Clone(key))

@@ -1,4 +1,4 @@
-package cli
+package dump
 
 import (
 	"fmt"
@@ -11,16 +11,17 @@ import (
 
 	"github.com/keelson-db/keelson/internal/command"
 	"github.com/keelson-db/keelson/internal/raftlog"
+	"github.com/keelson-db/keelson/internal/replica"
 )
 
-// log prints every record of the raft log. It only reads, so the log of a running server may be printed too,
+// Log prints every record of the raft log. It only reads, so the log of a running server may be printed too,
 // without what it is just writing.
-func (d *dump) log(dir string) error {
+func (d *Dump) Log(dir string) error {
 	if err := d.exists(dir, "raft log"); err != nil {
 		return err
 	}
 	file := ""
-	return raftlog.Dump(d.fs, dir, func(r raftlog.RecordInfo) error {
+	return raftlog.Dump(d.FS, dir, func(r raftlog.RecordInfo) error {
 		if r.File != file {
 			file = r.File
 			if err := d.printf("log segment %s\n", file); err != nil {
@@ -69,9 +70,9 @@ func entryType(t raftpb.EntryType) string {
 
 // entry prints the commands of an entry. One that cannot be read is said to be so, and the next is printed:
 // who dumps a log may well do it because something is wrong with it.
-func (d *dump) entry(r raftlog.RecordInfo) error {
+func (d *Dump) entry(r raftlog.RecordInfo) error {
 	if r.EntryType != raftpb.EntryNormal {
-		return d.printf("%14s%s\n", "", d.text(r.Data))
+		return d.printf("%14s%s\n", "", d.changeLine(r))
 	}
 	var failed error
 	err := command.Split(r.Data, func(e command.Encoded) bool {
@@ -90,7 +91,24 @@ func (d *dump) entry(r raftlog.RecordInfo) error {
 	return failed
 }
 
-func (d *dump) commandLine(op command.Op) string {
+// changeLine is a change of the membership.
+func (d *Dump) changeLine(r raftlog.RecordInfo) string {
+	c, err := replica.DecodeChange(r.Data)
+	if err != nil || r.EntryType != raftpb.EntryConfChange {
+		return d.text(r.Data)
+	}
+	switch c.Kind {
+	case command.AddVoter:
+		return fmt.Sprintf("add member %x at %s", c.Member, strings.Join(c.PeerURLs, ","))
+	case command.AddLearner:
+		return fmt.Sprintf("add learner %x at %s", c.Member, strings.Join(c.PeerURLs, ","))
+	case command.PromoteMember:
+		return fmt.Sprintf("promote member %x", c.Member)
+	}
+	return fmt.Sprintf("remove member %x", c.Member)
+}
+
+func (d *Dump) commandLine(op command.Op) string {
 	switch op := op.(type) {
 	case *pb.PutRequest:
 		line := fmt.Sprintf("put %s = %s", d.text(op.Key), d.text(op.Value))

@@ -1,7 +1,8 @@
-package cli
+package dump
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/mvcc"
 	"github.com/keelson-db/keelson/internal/raftlog"
+	"github.com/keelson-db/keelson/internal/replica"
 	"github.com/keelson-db/keelson/internal/state"
 	"github.com/keelson-db/keelson/internal/storage"
 )
@@ -49,6 +51,9 @@ func writeLog(t *testing.T, fs vfs.FS) {
 		{Index: proto.Uint64(2), Term: proto.Uint64(2)},
 		{Index: proto.Uint64(3), Term: proto.Uint64(2), Data: entry},
 		{Index: proto.Uint64(4), Term: proto.Uint64(2), Data: []byte{command.FormatV1, 0xff}},
+		change(t, 5, command.MemberChange{Kind: command.AddLearner, Member: 0xb2, PeerURLs: []string{"http://p:2"}}),
+		change(t, 6, command.MemberChange{Kind: command.PromoteMember, Member: 0xb2}),
+		change(t, 7, command.MemberChange{Kind: command.RemoveMember, Member: 0xa1}),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -56,6 +61,15 @@ func writeLog(t *testing.T, fs vfs.FS) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func change(t *testing.T, index uint64, c command.MemberChange) *raftpb.Entry {
+	t.Helper()
+	data, err := replica.EncodeChange(1, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &raftpb.Entry{Index: &index, Term: proto.Uint64(2), Type: raftpb.EntryConfChange.Enum(), Data: data}
 }
 
 // writeState applies the commands to a new state and leaves the engine open.
@@ -89,8 +103,13 @@ func writeState(t *testing.T, fs vfs.FS) *storage.Engine {
 func dumped(t *testing.T, fs vfs.FS, what string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	d := dump{fs: fs, w: &out}
-	err := d.run(what, "d", "d/log")
+	d := Dump{FS: fs, W: &out}
+	var err error
+	if what == "log" {
+		err = d.Log("d/log")
+	} else {
+		err = d.State("d/state")
+	}
 	return out.String(), err
 }
 
@@ -130,6 +149,7 @@ func TestDumpPrintsEveryCommandOfTheLog(t *testing.T) {
 		"0000000000000008 end expired leases 7 8\n",
 		"entry   4 term 2, commands, 2 bytes\n",
 		"malformed command",
+		"entry   5 term 2, change of members, ", "add learner b2 at http://p:2\n", "promote member b2\n", "remove member a1\n",
 		"end     ",
 	)
 }
@@ -163,17 +183,21 @@ func TestDumpOfARunningServerSaysSo(t *testing.T) {
 	writeLog(t, fs)
 	e := writeState(t, fs)
 	defer func() { _ = e.Close() }()
-	out, err := dumped(t, fs, "")
+	_, err := dumped(t, fs, "state")
 	if err == nil || !strings.Contains(err.Error(), "d/state is in use: a server runs on it") {
 		t.Fatalf("error: %v", err)
+	}
+	out, err := dumped(t, fs, "log")
+	if err != nil {
+		t.Fatal(err)
 	}
 	holds(t, out, "grant lease 2a for 60 s") // the log is shown all the same
 }
 
 func TestDumpWithoutDataSaysWhereToLook(t *testing.T) {
 	fs := vfs.NewMem()
-	for _, what := range []string{"log", "state", ""} {
-		if _, err := dumped(t, fs, what); err == nil || !strings.Contains(err.Error(), "--data-dir") {
+	for _, what := range []string{"log", "state"} {
+		if _, err := dumped(t, fs, what); !errors.Is(err, ErrNothing) {
 			t.Errorf("dump %s: %v", what, err)
 		}
 	}
