@@ -1,6 +1,6 @@
 // Command keelson is the whole of Keelson in one binary. Without a command word it is the server, with
-// etcd's flags; with one of the words that `keelson help` lists it is a client or a tool. Called by the name
-// etcd it is always the server and keeps its data where etcd would.
+// etcd's flags, and so it is with the word join; with one of the other words that `keelson help` lists it is a client or
+// a tool. Called by the name etcd it is always the server and keeps its data where etcd would.
 package main
 
 import (
@@ -28,16 +28,28 @@ import (
 
 func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
-	args := os.Args[1:]
-	if name != "etcd" && len(args) > 0 && cli.Knows(args[0]) {
-		os.Exit(cli.Main(args, os.Stdin, os.Stdout, os.Stderr))
+	args, joins := os.Args[1:], false
+	if name != "etcd" && len(args) > 0 {
+		flags, ok := cli.Joins(args)
+		switch {
+		case ok:
+			args, joins = flags, true
+		case cli.Knows(args[0]):
+			os.Exit(cli.Main(args, os.Stdin, os.Stdout, os.Stderr))
+		}
 	}
-	os.Exit(serve(name, args))
+	os.Exit(serve(name, args, joins))
 }
 
+// errFileJoins refuses a join that a file of settings would hide, after which a cluster of its own would be founded.
+var errFileJoins = errors.New("\"keelson join\" and a file of settings do not go together, because flags are ignored beside it: write \"join\" into the file")
+
 // serve runs the server and returns the process's exit code.
-func serve(name string, args []string) int {
+func serve(name string, args []string, joins bool) int {
 	c, err := config.Parse(args, os.Environ(), name)
+	if err == nil && joins && len(c.Join) == 0 {
+		err = errFileJoins
+	}
 	switch {
 	case errors.Is(err, config.ErrHelp):
 		fmt.Fprint(os.Stderr, config.UsageText(name))

@@ -36,6 +36,7 @@ type connection struct {
 	endpoints []string
 	timeout   time.Duration
 	format    string
+	secure    secure
 
 	client *clientv3.Client
 	out    printer
@@ -44,11 +45,7 @@ type connection struct {
 // connected makes a command of one that needs a server.
 func connected(c *cobra.Command, act func(ctx context.Context, x *connection, args []string) error) *cobra.Command {
 	x := new(connection)
-	f := c.Flags()
-	f.StringSliceVar(&x.endpoints, "endpoints", nil, "addresses of servers, separated by commas (default "+defaultEndpoint+
-		"; also from KEELSON_ENDPOINTS or ETCDCTL_ENDPOINTS)")
-	f.DurationVar(&x.timeout, "timeout", defaultTimeout, "how long one request may take")
-	f.StringVarP(&x.format, "output", "o", "simple", "format of the output: simple or json")
+	x.flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := x.open(c); err != nil {
 			return err
@@ -59,7 +56,25 @@ func connected(c *cobra.Command, act func(ctx context.Context, x *connection, ar
 	return c
 }
 
-func (x *connection) open(c *cobra.Command) error {
+func (x *connection) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringSliceVar(&x.endpoints, "endpoints", nil, "addresses of servers, separated by commas (default "+defaultEndpoint+
+		"; also from KEELSON_ENDPOINTS or ETCDCTL_ENDPOINTS)")
+	f.DurationVar(&x.timeout, "timeout", defaultTimeout, "how long one request may take")
+	f.StringVarP(&x.format, "output", "o", "simple", "format of the output: simple or json")
+	x.secure.flags(c)
+}
+
+func (x *connection) open(c *cobra.Command) (err error) {
+	if err := x.read(c); err != nil {
+		return err
+	}
+	x.client, err = x.dial(x.endpoints)
+	return err
+}
+
+// read checks the flags.
+func (x *connection) read(c *cobra.Command) error {
 	switch x.format {
 	case "simple":
 		x.out = &simplePrinter{w: c.OutOrStdout()}
@@ -71,33 +86,50 @@ func (x *connection) open(c *cobra.Command) error {
 	if x.timeout <= 0 {
 		return misuse("--timeout must be longer than nothing, such as 5s")
 	}
-	if !c.Flags().Changed("endpoints") {
-		x.endpoints = endpointsFrom(os.Getenv)
+	if err := fromEnvironment(c, os.Getenv); err != nil {
+		return err
+	}
+	if len(x.endpoints) == 0 && !c.Flags().Changed("endpoints") {
+		x.endpoints = []string{defaultEndpoint}
 	}
 	if len(x.endpoints) == 0 {
 		return misuse("--endpoints names no address")
 	}
+	return nil
+}
+
+// dial makes a client of addresses. With a user it logs in, so that the servers are asked already.
+func (x *connection) dial(endpoints []string) (*clientv3.Client, error) {
+	security, err := x.secure.config()
+	if err != nil {
+		return nil, err
+	}
+	name, password, err := x.secure.login()
+	if err != nil {
+		return nil, err
+	}
+	if name != "" {
+		if err := x.unreachable(); err != nil {
+			return nil, err
+		}
+	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:          x.endpoints,
+		Endpoints:          endpoints,
 		DialTimeout:        x.timeout,
+		TLS:                security,
+		Username:           name,
+		Password:           password,
 		Logger:             zap.NewNop(), // what went wrong is said once, by us
 		MaxUnaryRetries:    maxRetries,
 		BackoffWaitBetween: retryPause,
 	})
+	if err != nil && name != "" {
+		return nil, x.explain(fmt.Errorf("log in as %s: %w", name, err))
+	}
 	if err != nil {
-		return misuse("cannot use --endpoints %s: %w", strings.Join(x.endpoints, ","), err)
+		return nil, misuse("cannot use --endpoints %s: %w", strings.Join(endpoints, ","), err)
 	}
-	x.client = client
-	return nil
-}
-
-func endpointsFrom(getenv func(string) string) []string {
-	for _, name := range []string{"KEELSON_ENDPOINTS", "ETCDCTL_ENDPOINTS"} {
-		if list := getenv(name); list != "" {
-			return strings.Split(list, ",")
-		}
-	}
-	return []string{defaultEndpoint}
+	return client, nil
 }
 
 // request returns the context of one request. The client would try until that ends when nobody listens, so
@@ -117,7 +149,8 @@ func (x *connection) explain(err error) error {
 		return err
 	}
 	code := status.Code(err)
-	if known, ok := errors.AsType[rpctypes.EtcdError](err); ok {
+	known, answered := errors.AsType[rpctypes.EtcdError](err)
+	if answered {
 		code = known.Code()
 	}
 	late := code == codes.DeadlineExceeded || errors.Is(err, context.DeadlineExceeded)
@@ -130,9 +163,11 @@ func (x *connection) explain(err error) error {
 		return &failure{fmt.Errorf("no answer from %s within %v: a server is there but does not answer in time; look at its log, "+
 			"or wait longer with --timeout", strings.Join(x.endpoints, ", "), x.timeout), exitConnection}
 	}
+	if answered && code == codes.Unavailable {
+		return fmt.Errorf("%w; \"keelson status --cluster\" shows which members are there: more than half of the voters are needed", err)
+	}
 	if code == codes.Unavailable {
-		return &failure{fmt.Errorf("cannot talk to %s: %w; if it serves TLS, write the address with https://",
-			strings.Join(x.endpoints, ", "), err), exitConnection}
+		return &failure{fmt.Errorf("cannot talk to %s: %w%s", strings.Join(x.endpoints, ", "), err, hintTLS(err)), exitConnection}
 	}
 	return err
 }

@@ -262,6 +262,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"put a 1 --lease x", exitArguments, "hexadecimal"},
 		{"gte a", exitArguments, "did you mean get"},
 		{"dump nonsense", exitArguments, "log or state"},
+		{"dump --data-dir /nowhere/at/all", exitArguments, "with --data-dir"},
 	} {
 		code, out, errs := call(t, step.line, "")
 		if code != step.code || !strings.Contains(errs, step.says) || out != "" {

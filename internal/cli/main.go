@@ -95,7 +95,8 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return misuse("%w\nSee \"%s --help\"", err, c.CommandPath())
 	})
-	root.AddCommand(putCommand(), getCommand(), delCommand(), watchCommand(), statusCommand(), dumpCommand(), versionCommand())
+	root.AddCommand(putCommand(), getCommand(), delCommand(), watchCommand(), statusCommand(),
+		memberCommand(), moveLeaderCommand(), joinCommand(), joinTokenCommand(), recoverCommand(), dumpCommand(), versionCommand())
 	return root
 }
 

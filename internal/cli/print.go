@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -16,6 +17,12 @@ type printer interface {
 	del(*clientv3.DeleteResponse) error
 	watch(*clientv3.WatchResponse) error
 	status([]endpointStatus) error
+	members([]*pb.Member) error
+	member(changedMember) error
+	moved(from, to *pb.Member) error
+	token(*joinToken) error
+	survey(*surveyed) error
+	rebuilt(*rebuilt) error
 }
 
 // shown is what of a get's answer was asked for.

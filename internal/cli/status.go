@@ -16,12 +16,19 @@ type endpointStatus struct {
 }
 
 func statusCommand() *cobra.Command {
+	var cluster bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Print how the servers are",
 		Args:  arguments(0, 0),
 	}
+	c.Flags().BoolVar(&cluster, "cluster", false, "all members of the cluster, at the addresses that they have for clients")
 	return connected(c, func(ctx context.Context, x *connection, _ []string) error {
+		if cluster {
+			if err := x.spread(ctx); err != nil {
+				return err
+			}
+		}
 		list := make([]endpointStatus, len(x.endpoints))
 		var errs []error
 		for i, endpoint := range x.endpoints {
@@ -41,6 +48,23 @@ func statusCommand() *cobra.Command {
 		}
 		return nil
 	})
+}
+
+// spread goes on with the addresses of all members.
+func (x *connection) spread(ctx context.Context) error {
+	list, err := x.members(ctx, true)
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, m := range list {
+		all = append(all, m.ClientURLs...)
+	}
+	if len(all) == 0 {
+		return errors.New("no member has told yet where clients reach it: leave out --cluster and name addresses with --endpoints")
+	}
+	x.endpoints = all
+	return nil
 }
 
 func (x *connection) statusOf(ctx context.Context, endpoint string) (*clientv3.StatusResponse, error) {

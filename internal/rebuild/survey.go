@@ -93,6 +93,8 @@ type Verdict struct {
 	// Safe says that every write that was ever acknowledged is there. Then what others have beyond it never counted:
 	// a later leader has overwritten it.
 	Safe bool
+	// Covered says that every acknowledged write is in the log of somebody who is known, if not in this one.
+	Covered bool
 	// Open is how many of its last entries may never have been acknowledged. They take effect all the same.
 	Open uint64
 	// Losses are those who have entries that the member has not. If the verdict is not Safe, they may have been
@@ -142,18 +144,18 @@ func (c *Cluster) Weigh(chosen *Facts) (v Verdict) {
 			v.Losses = append(v.Losses, loss)
 		}
 	}
-	covered := true
+	v.Covered = true
 	for _, voters := range chosen.voters {
 		unknown := slices.DeleteFunc(slices.Clone(voters), func(id member.ID) bool { return known[id] })
 		v.Voters, v.Quorum = len(voters), len(voters)/2+1
-		covered = covered && len(unknown) < v.Quorum
+		v.Covered = v.Covered && len(unknown) < v.Quorum
 	}
 	for _, m := range chosen.Members {
 		if !m.Learner && !known[m.ID] {
 			v.Unknown = append(v.Unknown, m)
 		}
 	}
-	v.Safe = latest && covered
+	v.Safe = latest && v.Covered
 	return v
 }
 
