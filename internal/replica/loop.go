@@ -98,14 +98,16 @@ func (r *Replica) advance() error {
 	for r.node.HasReady() {
 		rd := r.node.Ready()
 		r.note(rd)
-		for _, m := range rd.Messages {
+		for i, m := range rd.Messages {
 			switch m.GetTo() {
 			case raft.LocalAppendThread:
 				r.handAppend(m)
 			case raft.LocalApplyThread:
 				r.applies.put(m)
 			default:
-				r.deliverOutside(m)
+				if !outdone(m, rd.Messages[i+1:]) {
+					r.deliverOutside(m)
+				}
 			}
 		}
 	}
@@ -116,6 +118,20 @@ func (r *Replica) advance() error {
 		r.leader.fire()
 	}
 	return nil
+}
+
+// outdone reports whether an append that tells no more than a commit index is followed by another one to the same member,
+// which tells it too.
+func outdone(m *raftpb.Message, later []*raftpb.Message) bool {
+	if m.GetType() != raftpb.MsgApp || len(m.GetEntries()) > 0 {
+		return false
+	}
+	for _, other := range later {
+		if other.GetType() == raftpb.MsgApp && other.GetTo() == m.GetTo() {
+			return true
+		}
+	}
+	return false
 }
 
 // handAppend hands entries to RunAppend, and looks what a leader has put among them.
@@ -133,9 +149,14 @@ func (r *Replica) handAppend(m *raftpb.Message) {
 	r.appends.put(m)
 }
 
-// propose turns what has gathered into entries, unless an append is under way: what arrives meanwhile
-// becomes the next batch. A leader whose own disk is the slowest does not make the others wait for it: once they
-// have committed what it proposed, it proposes more.
+// pipelineParts says for what part of a heartbeat a leader waits for the quorum before it proposes more. Where a quorum
+// answers within that, as on one network, one batch is under way at a time: it is as large as can be, costs one sync and one
+// message each way, and the next one carries the news that it is committed.
+const pipelineParts = 10
+
+// propose turns what has gathered into entries, unless a batch is under way: what arrives meanwhile becomes the next
+// one. A leader waits for the quorum, or, where that takes long, for its own disk; whichever is first, so that a leader
+// whose own disk is the slowest does not make the others wait for it. A follower waits for its disk.
 func (r *Replica) propose() error {
 	if !r.proposals.any() {
 		return nil
@@ -144,11 +165,14 @@ func (r *Replica) propose() error {
 	s := r.node.BasicStatus()
 	term, leads := s.HardState.GetTerm(), s.Lead == r.id
 	switch {
-	case s.Lead == raft.None, r.appending > 0 && (!leads || r.proposed > s.HardState.GetCommit()):
+	case s.Lead == raft.None, !leads && r.appending > 0:
+		return nil
+	case leads && r.proposed > s.HardState.GetCommit() && (r.appending > 0 || time.Since(r.proposedAt) < r.opts.Heartbeat/pipelineParts):
 		return nil
 	case !leads && !r.Outbox(s.Lead, Bulk).stands():
 		return nil // it would be lost; Connected comes when there is a way again
 	}
+	r.proposedAt = time.Now()
 	for {
 		b := r.proposals.next(term, leads)
 		if len(b.own) == 0 && b.forwarded == 0 {
