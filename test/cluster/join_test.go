@@ -21,6 +21,9 @@ const (
 // copiesReceived is the metric of copies of the state that a member has taken in.
 const copiesReceived = "etcd_network_snapshot_receive_success"
 
+// joinLimit bounds the time that a member may need to fetch a big store, on a machine that has other work too.
+const joinLimit = 10 * time.Minute
+
 // fill puts so many bytes into a cluster that nobody else uses at the time.
 func fill(t *testing.T, c *harness.Cluster, bytes int) {
 	t.Helper()
@@ -56,8 +59,8 @@ func TestAMemberJoinsABigStore(t *testing.T) {
 	load.Await(t, someCalls)
 	learner := c.Add(t, true)
 	began := time.Now()
-	c.Start(t, learner)
-	c.WaitApplied(t, 5*time.Minute)
+	c.StartWithin(t, learner, joinLimit)
+	c.WaitApplied(t, joinLimit)
 	t.Logf("caught up after %v", time.Since(began).Round(10*time.Millisecond))
 	load.Await(t, someCalls)
 	c.Promote(t, learner)
@@ -83,8 +86,8 @@ func TestAMemberDiesWhileItJoins(t *testing.T) {
 		<-time.After(rand.N(1500 * time.Millisecond))
 		learner.Kill9(t)
 	}
-	c.Start(t, learner)
-	c.WaitApplied(t, 5*time.Minute)
+	c.StartWithin(t, learner, joinLimit)
+	c.WaitApplied(t, joinLimit)
 	c.Promote(t, learner)
 	c.WaitHealthy(t)
 	load.Join(t, learner)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 )
@@ -206,8 +207,14 @@ func (m *Member) Resume(t testing.TB) {
 // Start starts the process of a member that has ended and waits until it serves.
 func (c *Cluster) Start(t testing.TB, m *Member) {
 	t.Helper()
+	c.StartWithin(t, m, SettleLimit)
+}
+
+// StartWithin is Start for a member that has much to do before it serves.
+func (c *Cluster) StartWithin(t testing.TB, m *Member, limit time.Duration) {
+	t.Helper()
 	c.Launch(t, m)
-	m.WaitServing(t)
+	m.WaitServing(t, limit)
 }
 
 // Launch starts the process of a member that has ended and returns at once.

@@ -158,9 +158,9 @@ func (c *Cluster) learnIDs(t testing.TB) {
 }
 
 // WaitServing waits until the member answers what it can answer alone; a learner never answers more.
-func (m *Member) WaitServing(t testing.TB) {
+func (m *Member) WaitServing(t testing.TB, limit time.Duration) {
 	t.Helper()
-	m.waitFor(t, "/health?serializable=true", SettleLimit)
+	m.waitFor(t, "/health?serializable=true", limit)
 	Eventually(t, SettleLimit, "status of "+m.Name, func() error {
 		s, err := m.Status(t)
 		if err == nil {
