@@ -42,7 +42,7 @@ func (l *Load) Finish(t testing.TB) {
 	for _, m := range l.cluster.voters() {
 		l.checkMember(t, m, log, last)
 	}
-	if err := Linearizable(ops); err != nil {
+	if err := Linearizable(ops, ""); err != nil {
 		t.Error(err)
 	}
 	known := 0

@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -21,7 +22,8 @@ type record struct {
 }
 
 // Linearizable looks for an order of the calls that explains all answers, key by key, with etcd's versions and revisions.
-func Linearizable(ops []Op) error {
+// Keys that no order explains are drawn in pages in dir, or where temporary files are if that is empty.
+func Linearizable(ops []Op, dir string) error {
 	var history []porcupine.Operation
 	for i, op := range ops {
 		if op.Call.Kind == GetAnywhere {
@@ -37,27 +39,31 @@ func Linearizable(ops []Op) error {
 	}
 	switch porcupine.CheckOperationsTimeout(records(), history, porcupineLimit) {
 	case porcupine.Illegal:
-		return fmt.Errorf("no order explains what the clients saw in %d calls; %s", len(history), illegalKeys(history))
+		return fmt.Errorf("no order explains what the clients saw in %d calls:%s", len(history), illegalKeys(history, dir))
 	case porcupine.Unknown:
 		return errors.New("the history is too entangled to be checked")
 	}
 	return nil
 }
 
-// illegalKeys names the keys that no order explains, with their calls as far as they fit into a message.
-func illegalKeys(history []porcupine.Operation) string {
+// illegalKeys names the keys that no order explains, and draws each in a page that a browser shows.
+func illegalKeys(history []porcupine.Operation, dir string) string {
 	text := ""
 	for _, part := range byKey(history) {
-		if porcupine.CheckOperationsTimeout(records(), part, porcupineLimit) == porcupine.Ok {
+		result, info := porcupine.CheckOperationsVerbose(records(), part, porcupineLimit)
+		if result == porcupine.Ok {
 			continue
 		}
-		text += fmt.Sprintf("key %s:\n", part[0].Input.(Call).Key)
-		for _, op := range part {
-			text += fmt.Sprintf("  %d..%d client %d %+v -> %+v\n", op.Call, op.Return, op.ClientId, op.Input, op.Output)
+		page, err := os.CreateTemp(dir, "keelson-history-*.html")
+		if err == nil {
+			err = errors.Join(porcupine.Visualize(records(), info, page), page.Close())
 		}
+		if err != nil {
+			return fmt.Sprintf("%s key %s (not drawn: %v)", text, part[0].Input.(Call).Key, err)
+		}
+		text += fmt.Sprintf(" key %s is drawn in %s;", part[0].Input.(Call).Key, page.Name())
 	}
-	const most = 20_000 // bytes of a message that somebody may still read
-	return fmt.Sprintf("%.*s", most, text)
+	return text
 }
 
 func byKey(history []porcupine.Operation) [][]porcupine.Operation {

@@ -42,10 +42,11 @@ func sound() ([]Event, []Op) {
 }
 
 // verdict is everything that the checks of a history find.
-func verdict(log []Event, ops []Op) string {
+func verdict(t *testing.T, log []Event, ops []Op) string {
+	t.Helper()
 	all := append(CheckRevisions(ops), CheckLog(log, 2)...)
 	all = append(all, CheckAgainst(log, ops)...)
-	if err := Linearizable(ops); err != nil {
+	if err := Linearizable(ops, t.TempDir()); err != nil {
 		all = append(all, err.Error())
 	}
 	return strings.Join(all, "\n")
@@ -53,7 +54,8 @@ func verdict(log []Event, ops []Op) string {
 
 // TestChecksAcceptASoundHistory must pass before it means something that they refuse others.
 func TestChecksAcceptASoundHistory(t *testing.T) {
-	if text := verdict(sound()); text != "" {
+	log, ops := sound()
+	if text := verdict(t, log, ops); text != "" {
 		t.Error(text)
 	}
 }
@@ -113,7 +115,7 @@ func TestChecksRefuse(t *testing.T) {
 		}, []string{"where a client read", "no order explains"}},
 	} {
 		log, ops := c.spoil(sound())
-		text := verdict(log, ops)
+		text := verdict(t, log, ops)
 		for _, want := range c.want {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: the verdict has no %q: %q", c.name, want, text)
