@@ -106,13 +106,16 @@ func quietLibraries(log *slog.Logger) {
 
 // greet says what is served and what to try.
 func greet(c *config.Config) {
-	endpoint := c.AdvertiseClientURLs[0].String()
+	endpoint, flags := c.AdvertiseClientURLs[0].String(), ""
+	if c.AutoTLS {
+		flags = " --insecure-skip-tls-verify" // nobody vouches for a certificate that the server made
+	}
 	fmt.Printf(`
 Keelson %s serves etcd's v3 API on %s (gRPC, /health, /metrics), data in %s
 
-  keelson put greeting hello --endpoints %[2]s
-  keelson get greeting --endpoints %[2]s
-  keelson watch greeting --endpoints %[2]s
+  keelson put greeting hello --endpoints %[2]s%[4]s
+  keelson get greeting --endpoints %[2]s%[4]s
+  keelson watch greeting --endpoints %[2]s%[4]s
 
-`, config.ProductVersion(), endpoint, c.DataDir)
+`, config.ProductVersion(), endpoint, c.DataDir, flags)
 }
