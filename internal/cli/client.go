@@ -160,8 +160,15 @@ func (x *connection) explain(err error) error {
 		}
 	}
 	if late {
+		// A handshake that fails is tried again until there is no time left, and nobody hears why.
+		if reason := x.handshake(); reason != nil {
+			return reason
+		}
 		return &failure{fmt.Errorf("no answer from %s within %v: a server is there but does not answer in time; look at its log, "+
 			"or wait longer with --timeout", strings.Join(x.endpoints, ", "), x.timeout), exitConnection}
+	}
+	if errors.Is(err, rpctypes.ErrUnhealthy) {
+		return fmt.Errorf("%w; the leader has not been connected to enough voters for five seconds: try again, and look at \"keelson status --cluster\" if it stays so", err)
 	}
 	if answered && code == codes.Unavailable {
 		return fmt.Errorf("%w; \"keelson status --cluster\" shows which members are there: more than half of the voters are needed", err)

@@ -128,6 +128,9 @@ func (h *house) MemberUpdate(_ context.Context, r *pb.MemberUpdateRequest) (*pb.
 	if err != nil {
 		return nil, err
 	}
+	if r.PeerURLs[0] == "http://unhealthy:1" {
+		return nil, rpctypes.ErrGRPCUnhealthy
+	}
 	h.list[i].PeerURLs = r.PeerURLs
 	return &pb.MemberUpdateResponse{Header: &pb.ResponseHeader{}, Members: h.list}, nil
 }
@@ -195,6 +198,7 @@ func TestMembersAreListedAddedAndChanged(t *testing.T) {
 			`{"id":"b2","name":"m2","peer_urls":["http://m2:2380"],"client_urls":["` + url(1) + `"]},` +
 			`{"id":"d4","learner":true,"peer_urls":["http://m4:2380"]}]}` + "\n"},
 		{"member add m4", exitArguments, "--peer-urls is missing"},
+		{"member update m1 --peer-urls http://unhealthy:1", exitError, "unhealthy cluster; the leader has not been connected"},
 		{"member update m1", exitArguments, "--peer-urls is missing"},
 		{"member remove", exitArguments, "remove MEMBER"},
 		{"member lits", exitArguments, "unknown flag"},

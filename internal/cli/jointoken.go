@@ -88,7 +88,7 @@ func (x *connection) askToken(ctx context.Context, endpoint string) (*joinToken,
 func readToken(endpoint string, answer *http.Response) (*joinToken, error) {
 	body, err := io.ReadAll(io.LimitReader(answer.Body, maxTokenAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("ask %s for a join token: %w", endpoint, err)
+		return nil, fmt.Errorf("ask %s for a join token: %w%s", endpoint, err, hintTLS(err))
 	}
 	switch answer.StatusCode {
 	case http.StatusOK:

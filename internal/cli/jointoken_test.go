@@ -30,6 +30,10 @@ func TestAJoinTokenIsPrintedAloneOrWithWhatItIsGoodFor(t *testing.T) {
 		{"join-token --cacert " + ca, 0, "k1.a.b\n"},
 		{"join-token --insecure-skip-tls-verify", 0, "k1.a.b\n"},
 	}.check(t, secret.URL)
+	conversation{
+		{"get a --timeout 500ms", exitConnection, "name the authority of its certificate with --cacert"},
+		{"get a --timeout 500ms --cacert " + ca, exitConnection, ""},
+	}.check(t, secret.URL)
 	conversation{{"join-token --insecure-skip-tls-verify", 0, "k1.a.b\n"}}.check(t, secret.Listener.Addr().String())
 }
 

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"os"
 	"strings"
 
@@ -52,6 +54,30 @@ func (s *secure) config() (*tls.Config, error) {
 		c.Certificates = []tls.Certificate{pair}
 	}
 	return c, nil
+}
+
+// handshake explains why no address that is to speak TLS does so; nil when one does, or when none is to.
+func (x *connection) handshake() error {
+	security, err := x.secure.config()
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, e := range x.endpoints {
+		network, addr := address(e)
+		if !strings.HasPrefix(e, "https://") && !strings.HasPrefix(e, "unixs:") && (security == nil || strings.Contains(e, "://")) {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+		conn, err := (&tls.Dialer{Config: security}).DialContext(ctx, network, addr)
+		cancel()
+		if err == nil {
+			_ = conn.Close()
+			return nil
+		}
+		failed = &failure{fmt.Errorf("cannot talk to %s: %w%s", e, err, hintTLS(err)), exitConnection}
+	}
+	return failed
 }
 
 // login is the name and the password of the user.
