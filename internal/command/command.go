@@ -39,6 +39,8 @@ const (
 	AnnounceMember Kind = 22 // *MemberPublish that tells of a release too
 	UpdateMember   Kind = 23 // *MemberUpdate
 	SetLevel       Kind = 24 // *ClusterLevel
+	MarkDigest     Kind = 25 // *DigestMark
+	ReportDigest   Kind = 26 // *DigestReport
 )
 
 // signed is set in the kind of a command whose body begins with who asked for it.
@@ -169,6 +171,10 @@ func kindOf(op Op) (Kind, error) {
 		return UpdateMember, nil
 	case *ClusterLevel:
 		return SetLevel, nil
+	case *DigestMark:
+		return MarkDigest, nil
+	case *DigestReport:
+		return ReportDigest, nil
 	case *pb.AlarmRequest:
 		return RaiseAlarm, nil
 	case *Downgrade:

@@ -74,6 +74,11 @@ func (e Encoded) Decode() (Op, error) {
 	case UpdateMember:
 		d := reader{b: e.Body}
 		return &MemberUpdate{ID: d.uvarint(), PeerURLs: d.texts()}, d.end()
+	case MarkDigest:
+		d := reader{b: e.Body}
+		return &DigestMark{ID: d.uvarint()}, d.end()
+	case ReportDigest:
+		return decodeDigestReport(e.Body)
 	case SetLevel:
 		d := reader{b: e.Body}
 		return &ClusterLevel{Level: d.uint32()}, d.end()

@@ -79,6 +79,10 @@ func appendBody(b []byte, op Op) ([]byte, error) {
 		return op.append(b), nil
 	case *MemberUpdate:
 		return appendTexts(binary.AppendUvarint(b, op.ID), op.PeerURLs), nil
+	case *DigestMark:
+		return binary.AppendUvarint(b, op.ID), nil
+	case *DigestReport:
+		return op.append(b), nil
 	case *ClusterLevel:
 		return binary.AppendUvarint(b, uint64(op.Level)), nil
 	case proto.Message:

@@ -5,7 +5,7 @@ package command
 // other: what a level brought is proposed only once the cluster has reached it.
 //
 //	1  one member alone
-//	2  several members: changes of the membership, announcements of releases
+//	2  several members: changes of the membership, announcements of releases, comparisons
 const Level = 2
 
 // levelOf is the level that brought a kind of command.

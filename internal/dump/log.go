@@ -139,7 +139,19 @@ func (d *Dump) commandLine(op command.Op) string {
 		}
 		return b.String()
 	case *command.MemberPublish:
-		return fmt.Sprintf("publish member %x as %q at %s", op.ID, op.Name, strings.Join(op.ClientURLs, ","))
+		text := fmt.Sprintf("publish member %x as %q at %s", op.ID, op.Name, strings.Join(op.ClientURLs, ","))
+		if op.Level > 0 {
+			text += fmt.Sprintf(", incarnation %x, level %d, %s", op.Incarnation, op.Level, op.Version)
+		}
+		return text
+	case *command.MemberUpdate:
+		return fmt.Sprintf("member %x is at %s", op.ID, strings.Join(op.PeerURLs, ","))
+	case *command.ClusterLevel:
+		return fmt.Sprintf("feature level %d", op.Level)
+	case *command.DigestMark:
+		return fmt.Sprintf("mark %x for a comparison", op.ID)
+	case *command.DigestReport:
+		return fmt.Sprintf("member %x held %08x and %016x at mark %x, compacted to %d", op.Member, op.Hash, op.Rest, op.Mark, op.Compact)
 	case proto.Message:
 		text := prototext.MarshalOptions{}.Format(op)
 		return fmt.Sprintf("%s %s", strings.ToLower(strings.TrimSuffix(string(op.ProtoReflect().Descriptor().Name()), "Request")), d.text([]byte(text)))

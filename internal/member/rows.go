@@ -47,6 +47,9 @@ func saveRemoved(b *storage.Batch, id ID) {
 	b.Set(storage.MemberKey(nil, uint64(id)), []byte{rowFormat, rowRemoved})
 }
 
+// Encode returns a member as its row has it, without its ID.
+func Encode(m Member) []byte { return encodeRow(m) }
+
 func encodeRow(m Member) []byte {
 	kind := byte(rowVoter)
 	if m.Learner {

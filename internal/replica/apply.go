@@ -146,7 +146,7 @@ func (r *Replica) applyOne(kind command.Kind, op command.Op) (state.Result, erro
 
 // applyTimings are the histograms of apply times, by kind of command.
 type applyTimings struct {
-	byKind [command.SetLevel + 1]metrics.Outcomes
+	byKind [command.ReportDigest + 1]metrics.Outcomes
 }
 
 func newApplyTimings(m *metrics.Set) (t applyTimings) {
@@ -161,6 +161,7 @@ func newApplyTimings(m *metrics.Set) (t applyTimings) {
 		command.GrantPermission: "AuthRoleGrantPermission", command.RevokePermission: "AuthRoleRevokePermission",
 		command.RaiseAlarm: "Alarm", command.SetDowngrade: "DowngradeInfoSet",
 		command.AnnounceMember: "ClusterMemberAttrSet", command.UpdateMember: "ClusterMemberUpdate", command.SetLevel: "ClusterVersionSet",
+		command.MarkDigest: "DigestMark", command.ReportDigest: "DigestReport",
 	} {
 		t.byKind[kind] = m.Server.ApplyOutcomes(name)
 	}

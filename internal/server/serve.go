@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 
+	"github.com/keelson-db/keelson/internal/chores"
 	"github.com/keelson-db/keelson/internal/config"
 	"github.com/keelson-db/keelson/internal/replica"
 )
@@ -30,8 +31,8 @@ func Serve(ctx context.Context, c *config.Config, env Env) error {
 			return err
 		case errors.Is(err, ErrCopied):
 			env.copied = s.copied
-		case errors.Is(err, replica.ErrForgotten) && c.AutoRejoin:
-			env.Log.Error("this member has lost what it knew: its data is set aside and it joins again as a learner", "error", err.Error())
+		case c.AutoRejoin && (errors.Is(err, replica.ErrForgotten) || errors.Is(err, chores.ErrDiverged)):
+			env.Log.Error("this member's data is not what it should be: it is set aside, and the member joins again as a learner", "error", err.Error())
 			if err := setAside(c, env); err != nil {
 				return fmt.Errorf("join again: %w", err)
 			}

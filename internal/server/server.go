@@ -350,6 +350,7 @@ func (s *Server) engineRuns(ctx context.Context) []func() error {
 		bind(s.hub.Run), bind(s.clock.Run), bind(s.services.Run),
 		bind(s.upkeep.sweeper.Run), bind(s.upkeep.cutter.Run), bind(s.upkeep.quota.Run), bind(s.upkeep.compactor.Run),
 		bind(s.upkeep.checker.Run), bind(s.upkeep.levels.Run), bind(s.upkeep.autopilot.Run),
+		bind(s.upkeep.comparer.Run),
 		func() error {
 			select {
 			case <-ctx.Done():

@@ -16,6 +16,7 @@ type upkeep struct {
 	checker   *chores.Checker
 	levels    *chores.Levels
 	autopilot *chores.Autopilot
+	comparer  *chores.Comparer
 }
 
 func (s *Server) newUpkeep() upkeep {
@@ -45,6 +46,9 @@ func (s *Server) newUpkeep() upkeep {
 		autopilot: chores.NewAutopilot(chores.AutopilotOptions{
 			Promote: c.AutopilotPromote, RemoveDeadAfter: c.AutopilotRemoveDeadAfter,
 			Machine: m, Ensemble: ensemble{s.replica}, Leadership: leadership{s.replica}, Logger: s.log,
+		}),
+		comparer: chores.NewComparer(chores.ComparerOptions{
+			Every: c.CompareInterval, Machine: m, Proposer: s.replica, Leadership: leadership{s.replica}, Others: others{s}, Logger: s.log,
 		}),
 		checker: chores.NewChecker(chores.CheckerOptions{
 			Every: c.CorruptCheckTime, Compacted: compacted, Machine: m, Proposer: s.replica, Logger: s.log,

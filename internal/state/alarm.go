@@ -99,6 +99,15 @@ func (a *alarms) set(b *storage.Batch, r *pb.AlarmRequest) *pb.AlarmResponse {
 	return response
 }
 
+// forget clears the alarms of a member that is no more: what they spoke of left with it.
+func (a *alarms) forget(b *storage.Batch, member uint64) {
+	rest := slices.DeleteFunc(slices.Clone(a.working), func(x alarm) bool { return x.member == member })
+	if len(rest) < len(a.working) {
+		a.working = rest
+		a.write(b)
+	}
+}
+
 // write puts the row: format (1), uvarint count, and for each alarm uvarint member and uvarint kind.
 func (a *alarms) write(b *storage.Batch) {
 	row := binary.AppendUvarint([]byte{alarmFormat}, uint64(len(a.working)))

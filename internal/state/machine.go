@@ -25,6 +25,7 @@ type Machine struct {
 	auth    *auth.Table
 	members *member.Table
 	alarms  *alarms
+	marks   *marks
 	conf    atomic.Pointer[raftpb.ConfState]
 	level   atomic.Uint32
 	log     uint64
@@ -78,7 +79,7 @@ func Open(e *storage.Engine, o mvcc.Options) (*Machine, error) {
 	if err := checkFormat(e); err != nil {
 		return nil, err
 	}
-	m := &Machine{engine: e}
+	m := &Machine{engine: e, marks: newMarks()}
 	applied, ok, err := readApplied(e.Get)
 	if err != nil {
 		return nil, err
@@ -235,6 +236,11 @@ func (m *Machine) apply(op command.Op) (any, mvcc.Rev, error) {
 	case *command.MemberUpdate:
 		err := m.members.Update(m.batch, member.ID(op.ID), op.PeerURLs)
 		return MemberList(m.members), m.writer.Rev(), err
+	case *command.DigestMark:
+		return nil, m.writer.Rev(), m.applyMark(op)
+	case *command.DigestReport:
+		m.marks.report(*op)
+		return nil, m.writer.Rev(), nil
 	case *command.ClusterLevel:
 		return nil, m.writer.Rev(), m.raiseLevel(op.Level)
 	case *pb.AlarmRequest:

@@ -35,7 +35,9 @@ func (m *Machine) changeMembers(c command.MemberChange) error {
 	case command.PromoteMember:
 		err = m.members.Promote(m.batch, id)
 	case command.RemoveMember:
-		err = m.members.Remove(m.batch, id)
+		if err = m.members.Remove(m.batch, id); err == nil {
+			m.alarms.forget(m.batch, c.Member)
+		}
 	}
 	if err != nil {
 		return err
