@@ -14,8 +14,8 @@ type Original struct {
 
 	Applied   Position
 	Level     uint32 // feature level of the cluster
-	Bytes     int64 // about what its rows take; never much less
-	DiskBytes int64 // about what a copy takes on the disk; rather more than less
+	Bytes     int64  // about what its rows take; never much less
+	DiskBytes int64  // about what a copy takes on the disk; rather more than less
 }
 
 // Original takes the state at this moment. A group of commands is one batch of the engine, and so is a step of a
