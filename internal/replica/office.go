@@ -23,6 +23,8 @@ const (
 	// restTimeouts is how many election timeouts lie between two attempts to hand over, so that members
 	// whose disks are all slow do not pass leadership around.
 	restTimeouts = 10
+	// handOverTries is how often, once a heartbeat, it is looked for somebody to hand over to before a stop.
+	handOverTries = 3
 	// priorityTicks is how often the leader looks for a member that is wanted more, in ticks.
 	priorityTicks = 50
 )
@@ -200,9 +202,28 @@ func (r *Replica) HandOver(ctx context.Context) error {
 	if s := r.Status(); s.Leader != r.id {
 		return nil
 	}
-	to := r.successor(func(Progress) bool { return true })
-	if to == 0 {
-		return nil
+	for range handOverTries {
+		// A leader of a moment ago may not have heard everybody yet.
+		fresh := make(chan struct{})
+		r.do(func() { r.publishProgress(time.Now()); close(fresh) })
+		select {
+		case <-fresh:
+		case <-r.stopped:
+			return ErrStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if to := r.successor(func(Progress) bool { return true }); to != 0 {
+			return r.TransferLeader(ctx, to)
+		}
+		if len(r.Progress()) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(r.opts.Heartbeat):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return r.TransferLeader(ctx, to)
+	return nil
 }
