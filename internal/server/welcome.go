@@ -24,9 +24,7 @@ const promotePause = time.Second
 
 // welcome takes a new member in as a learner, or a member that lost its data, in the place of what it was.
 func (s *Server) welcome(ctx context.Context, r bootstrap.JoinRequest) (bootstrap.Welcome, error) {
-	// Over TLS who asks is known by certificate, or was given a token by somebody who may add members. In plain
-	// text nobody is known, and whoever reaches the peer port could as well ask the client port.
-	if s.peers.secure() && !s.config.PeerTLS.DemandsCertificates() && !s.invitations.check(r.Secret) {
+	if s.wantsToken() && !s.invitations.check(r.Secret) {
 		return bootstrap.Welcome{}, bootstrap.ErrJoinToken
 	}
 	if err := s.replica.Barrier(ctx); err != nil {
@@ -48,6 +46,16 @@ func (s *Server) welcome(ctx context.Context, r bootstrap.JoinRequest) (bootstra
 		s.log.Info("taking in a new member as a learner", "member", hex(added), "name", r.Name, "peer-urls", r.PeerURLs)
 	}
 	return bootstrap.Welcome{Cluster: members.ClusterID(), Local: id, Members: members.List()}, nil
+}
+
+// wantsToken reports whether who wants to join must have been given a token by somebody who may add members. Who is
+// known by a certificate needs none. In plain text, and while there are no users, whoever reaches the peer port could as
+// well ask the client port.
+func (s *Server) wantsToken() bool {
+	if s.peers.secure() && s.config.PeerTLS.DemandsCertificates() {
+		return false
+	}
+	return s.peers.secure() || s.data.machine.Auth().View().Enabled()
 }
 
 // askedBefore finds a member that was taken in with these URLs and has not started yet.
