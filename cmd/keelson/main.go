@@ -89,12 +89,14 @@ func serve(name string, args []string, joins bool) int {
 			}
 		},
 	})
-	if err != nil {
-		log.Error("stopped", "error", err.Error())
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	if err == nil {
+		return 0
 	}
-	return 0
+	if _, ok := errors.AsType[*server.StartError](err); !ok {
+		log.Error("stopped", "error", err.Error())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 // quietLibraries keeps libraries off stderr that have a logger for the whole process. gRPC and the JSON gateway tell

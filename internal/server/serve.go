@@ -16,6 +16,15 @@ import (
 // member than they do. They are kept until the next ones are.
 const lostSuffix = ".lost"
 
+// StartError is why a server did not start. It is for whoever started it, and no news for a log.
+type StartError struct{ Err error }
+
+// Error is the line to show.
+func (e *StartError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error alone.
+func (e *StartError) Unwrap() error { return e.Err }
+
 // Serve opens a server and runs it until ctx ends or something fails. Where a copy of the state was fetched, it opens it
 // again with that; where the cluster says that this member has lost what it knew, and it may rejoin by itself, it
 // sets its data aside and begins anew.
@@ -23,7 +32,7 @@ func Serve(ctx context.Context, c *config.Config, env Env) error {
 	for {
 		s, err := Open(ctx, c, env)
 		if err != nil {
-			return err
+			return &StartError{err}
 		}
 		err = s.Run(ctx)
 		switch {
