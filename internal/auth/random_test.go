@@ -325,6 +325,9 @@ func TestRandomChangesAndQuestions(t *testing.T) {
 				if got, want := render(w.Working()), render(m.view()); got != want {
 					t.Fatalf("step %d: %+v:\n%s\nwant\n%s", step, c, got, want)
 				}
+				if got, want := w.Working().Digest(), digestByTheBook(w.Working()); got != want {
+					t.Fatalf("step %d: %+v: the digest is %x, want %x", step, c, got, want)
+				}
 				if got := render(w.View()); got != published {
 					t.Fatalf("step %d: %+v shows before it is published:\n%s", step, c, got)
 				}

@@ -31,7 +31,7 @@ func (t *Table) DeleteRole(b *storage.Batch, name string) error {
 		return ErrRoleNotFound
 	}
 	v = t.advance(b)
-	v.roles.set(name, nil)
+	v.setRole(name, nil)
 	v.merger = newMerger(v.merger.version + 1)
 	b.Delete(storage.RoleRowKey(nil, name))
 	var holders []*account
@@ -98,7 +98,7 @@ func (r *Role) find(key, end []byte) (at int, ok bool) {
 
 // putRole keeps a role as it is now; nobody may change what it refers to afterwards.
 func (v *View) putRole(b *storage.Batch, r *Role) {
-	v.roles.set(r.Name, r)
+	v.setRole(r.Name, r)
 	v.merger = newMerger(v.merger.version + 1)
 	b.Set(storage.RoleRowKey(nil, r.Name), encodeRole(r))
 }

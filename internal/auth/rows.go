@@ -95,6 +95,7 @@ func load(e storage.Reader) (*View, error) {
 	err = walk(e, "users", lower, upper, storage.ParseUserRowKey, func(name string, row []byte) string {
 		u, why := parseUser(name, row)
 		v.users.base[name] = newAccount(u)
+		v.digest += userDigest(&u)
 		return why
 	})
 	if err != nil {
@@ -104,6 +105,7 @@ func load(e storage.Reader) (*View, error) {
 	err = walk(e, "roles", lower, upper, storage.ParseRoleRowKey, func(name string, row []byte) string {
 		r, why := parseRole(name, row)
 		v.roles.base[name] = &r
+		v.digest += roleDigest(&r)
 		return why
 	})
 	if err != nil {

@@ -69,7 +69,7 @@ func (t *Table) edit() *View {
 	if t.working == nil {
 		v := t.published.Load()
 		t.working = &View{
-			enabled: v.enabled, rev: v.rev, key: v.key,
+			enabled: v.enabled, rev: v.rev, key: v.key, digest: v.digest,
 			users: v.users.fork(), roles: v.roles.fork(), merger: v.merger,
 		}
 	}

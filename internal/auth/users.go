@@ -28,7 +28,7 @@ func (t *Table) DeleteUser(b *storage.Batch, name string) error {
 	if _, ok := v.users.get(name); !ok {
 		return ErrUserNotFound
 	}
-	t.advance(b).users.set(name, nil)
+	t.advance(b).setUser(name, nil)
 	b.Delete(storage.UserRowKey(nil, name))
 	return nil
 }
@@ -99,7 +99,7 @@ func (v *View) dropRole(b *storage.Batch, a *account, role string) {
 
 // putUser keeps a user as it is now; nobody may change what it refers to afterwards.
 func (v *View) putUser(b *storage.Batch, u User) {
-	v.users.set(u.Name, newAccount(u))
+	v.setUser(u.Name, newAccount(u))
 	b.Set(storage.UserRowKey(nil, u.Name), encodeUser(&u))
 }
 

@@ -48,6 +48,7 @@ type View struct {
 	users   layers[account]
 	roles   layers[Role]
 	merger  *merger
+	digest  uint64 // sum over users and roles
 }
 
 // Enabled reports whether users are asked for.

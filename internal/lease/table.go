@@ -48,6 +48,7 @@ type entry struct {
 type Table struct {
 	mu      sync.RWMutex
 	leases  map[ID]*entry
+	digest  uint64 // sum over all leases
 	history changes
 }
 
@@ -60,6 +61,7 @@ func Open(e storage.Reader) (*Table, error) {
 	}
 	for _, l := range leases {
 		t.leases[l.ID] = &entry{Lease: l}
+		t.digest += l.digest()
 	}
 	return t, nil
 }
@@ -72,6 +74,7 @@ func (t *Table) Grant(b *storage.Batch, l Lease) error {
 		return ErrExists
 	}
 	t.leases[l.ID] = &entry{Lease: l}
+	t.digest += l.digest()
 	save(b, l)
 	t.history.add(Change{Lease: l, Kind: Granted})
 	return nil
@@ -86,6 +89,7 @@ func (t *Table) Revoke(b *storage.Batch, id ID) error {
 		return ErrNotFound
 	}
 	delete(t.leases, id)
+	t.digest -= e.Lease.digest()
 	remove(b, id)
 	t.history.add(Change{Lease: e.Lease, Kind: Revoked})
 	return nil
@@ -100,7 +104,9 @@ func (t *Table) Checkpoint(b *storage.Batch, id ID, remaining int64) {
 	if !ok || remaining < 0 || remaining > e.TTL {
 		return
 	}
+	t.digest -= e.Lease.digest()
 	e.Remaining = remaining
+	t.digest += e.Lease.digest()
 	save(b, e.Lease)
 	t.history.add(Change{Lease: e.Lease, Kind: Checkpointed})
 }

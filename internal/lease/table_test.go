@@ -58,6 +58,9 @@ func TestLeasesOutliveARestart(t *testing.T) {
 	if got := table.List(); !reflect.DeepEqual(got, want) {
 		t.Fatalf("before: %+v, want %+v", got, want)
 	}
+	if got := table.Digest(); got != want[0].digest()+want[1].digest() {
+		t.Fatalf("before: the digest is %x", got)
+	}
 	if err := e.Flush(); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +71,29 @@ func TestLeasesOutliveARestart(t *testing.T) {
 	defer e.Close()
 	if got := table.List(); !reflect.DeepEqual(got, want) {
 		t.Fatalf("after: %+v, want %+v", got, want)
+	}
+	if got := table.Digest(); got != want[0].digest()+want[1].digest() {
+		t.Fatalf("after: the digest is %x", got)
+	}
+}
+
+// TestADigestTellsEveryDifference swaps what two leases have, among others.
+func TestADigestTellsEveryDifference(t *testing.T) {
+	seen := map[uint64]int{}
+	for i, leases := range [][2]Lease{
+		{{ID: 1, TTL: 60}, {ID: 2, TTL: 61}}, {{ID: 1, TTL: 61}, {ID: 2, TTL: 60}}, {{ID: 1, TTL: 60}, {ID: 3, TTL: 61}},
+		{{ID: 1, TTL: 60, Remaining: 5}, {ID: 2, TTL: 61}}, {{ID: 1, TTL: 60}, {ID: 2, TTL: 61, Remaining: 5}},
+		{{ID: 1, TTL: 5, Remaining: 60}, {ID: 2, TTL: 61}}, {{ID: 5, TTL: 60, Remaining: 1}, {ID: 2, TTL: 61}},
+	} {
+		sum := leases[0].digest() + leases[1].digest()
+		if other, ok := seen[sum]; ok {
+			t.Errorf("leases %d have the digest of leases %d", i, other)
+		}
+		seen[sum] = i
+	}
+	// Members of other releases have the same.
+	if got, want := (Lease{ID: 1, TTL: 60, Remaining: 5}).digest(), uint64(0x8c95b0bea8cfb93e); got != want {
+		t.Errorf("the digest is %#x, want %#x", got, want)
 	}
 }
 
