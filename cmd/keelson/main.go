@@ -80,8 +80,13 @@ func serve(name string, args []string, joins bool) int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // who asks a second time does not want to wait
 	var once sync.Once
+	var say func(string)
+	if joins {
+		say = func(line string) { fmt.Println(line) }
+	}
 	err = server.Serve(ctx, c, server.Env{
-		FS: vfs.Default, Listen: server.ListenOn(c), Seed: rand.Uint64(), Log: log, LogWriter: writer,
+		Say: say,
+		FS:  vfs.Default, Listen: server.ListenOn(c), Seed: rand.Uint64(), Log: log, LogWriter: writer,
 		Notify: func() {
 			server.NotifySystemd(log)
 			if name != "etcd" {

@@ -64,6 +64,7 @@ func (d *data) join(ctx context.Context, plan bootstrap.Plan) error {
 		log = d.log.ID()
 	}
 	d.env.Log.Info("joining the cluster: fetching a copy of its state", "cluster", hex(plan.Cluster), "member", hex(uint64(plan.Local)))
+	d.env.say("found cluster %x with %d members, this one among them as %x", plan.Cluster, len(plan.Members), uint64(plan.Local))
 	if err := d.fetchKnown(ctx, want{local: plan.Local, cluster: plan.Cluster, log: log, sources: plan.Sources}); err != nil {
 		return err
 	}

@@ -156,10 +156,13 @@ func (s *Server) tellFetch(ctx context.Context, leader *peer.Leader, index uint6
 
 // fetch fetches a copy into its place beside the state.
 func (d *data) fetch(ctx context.Context, w want) error {
+	progress := new(copies.Progress)
+	ended := d.env.sayCopying(progress)
 	_, err := copies.Fetch(ctx, d.peers.client, w.sources, copies.FetchOptions{
 		FS: d.env.FS, Dir: d.stateDir(), Cluster: w.cluster, Local: w.local, Log: w.log, Least: w.least,
-		RowBytes: rowBytes(d.config), Logger: d.env.Log,
+		RowBytes: rowBytes(d.config), Progress: progress, Logger: d.env.Log,
 	})
+	ended(err)
 	return err
 }
 

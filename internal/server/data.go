@@ -34,6 +34,7 @@ type data struct {
 	engine  *storage.Engine
 	log     *raftlog.Log
 	machine *state.Machine
+	begun   bool // this start made the first state
 }
 
 // openData opens the data directory. A new one is founded, or filled from another member.
@@ -87,7 +88,9 @@ func (d *data) open(ctx context.Context) (err error) {
 		return fmt.Errorf("the raft log %s belongs to another member's state; nothing was changed: "+
 			"put the right one in its place, or name it with --wal-dir", d.logOptions().Dir)
 	}
-	if d.config.ForceNewCluster {
+	// A directory that was empty has nobody to get rid of, and a start in the same process would get rid of those who
+	// joined since.
+	if d.config.ForceNewCluster && !d.begun && !d.env.again {
 		removed, err := rebuild.Force(d.engine, d.log, d.machine, d.env.Log)
 		if err != nil {
 			return err
@@ -176,6 +179,7 @@ func (d *data) openLog(ctx context.Context) error {
 		return fmt.Errorf("the state is there and its raft log %s is not: what was acknowledged last may be lost; "+
 			"put the log back in its place (was it named with --wal-dir?), or restore a backup", o.Dir)
 	case !founded:
+		d.begun = true
 		return d.begin(ctx, exists)
 	}
 	d.log, err = raftlog.Open(o)

@@ -29,7 +29,11 @@ type Env struct {
 	// takes care of itself.
 	LogWriter *config.LogWriter
 
-	copied *copied // by the run before this one, in the same process
+	// Say tells the operator in a line how joining goes; nil if nobody wants to know.
+	Say func(line string)
+
+	again  bool    // there was a run before this one, in the same process
+	copied *copied // by that run
 }
 
 // ListenOn returns the Listen of the real world, with the socket options of the configuration.

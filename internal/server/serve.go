@@ -53,7 +53,7 @@ func Serve(ctx context.Context, c *config.Config, env Env) error {
 		default:
 			return err
 		}
-		env.Seed = rand.Uint64()
+		env.Seed, env.again = rand.Uint64(), true
 	}
 }
 

@@ -365,7 +365,7 @@ func (s *Server) engineRuns(ctx context.Context) []func() error {
 // peerRuns are the goroutines between this member and the others.
 func (s *Server) peerRuns(ctx context.Context) []func() error {
 	bind := func(run func(context.Context) error) func() error { return func() error { return run(ctx) } }
-	return append(s.peers.runs(ctx), bind(s.mesh.Run), bind(s.catchUp), bind(s.copies.Run), bind(s.tellFetches), bind(s.becomeVoter))
+	return append(s.peers.runs(ctx), bind(s.mesh.Run), bind(s.catchUp), bind(s.tellVote), bind(s.copies.Run), bind(s.tellFetches), bind(s.becomeVoter))
 }
 
 // runLogs writes the log's lines in the background; the channel is closed when the last is written.
