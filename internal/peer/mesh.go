@@ -171,10 +171,10 @@ func (m *Mesh) follow(ctx context.Context) {
 		r := m.remote(id)
 		if r == nil {
 			r = newRemote(ctx, m, id, one.PeerURLs)
-			r.run()
 			m.mu.Lock()
 			m.remotes[id] = r
 			m.mu.Unlock()
+			r.run() // not before: who is dialled may dial back at once
 		}
 		r.move(one.PeerURLs)
 	}
