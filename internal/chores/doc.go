@@ -5,7 +5,9 @@
 // what the state machine holds durably, and has the state written out early when the log grows too long.
 // Compactor compacts history by itself, at etcd's times. Quota refuses what would make the state too large,
 // raises the alarm NOSPACE and clears it when there is space again. Checker compares stored records with the sums
-// that were noted when they were written, and raises the alarm CORRUPT.
+// that were noted when they were written, and raises the alarm CORRUPT. Comparer has the members compare what
+// they hold, and ends one that most others contradict. Levels raises the cluster's feature level when every member
+// knows the next one. Autopilot promotes learners that have caught up and removes dead members that have a successor.
 //
 // # Goroutines
 //

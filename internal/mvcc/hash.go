@@ -106,6 +106,21 @@ func (s *Store) HashKV(ctx context.Context, rev Rev) (h Hash, current Rev, err e
 	return h, v.Rev(), err
 }
 
+// HashAt returns the hash of the keys up to a revision as it follows from the
+// present compact revision, also where HashKV has the compaction's own: members
+// know that one only of compactions that they swept since they were started.
+func (s *Store) HashAt(ctx context.Context, rev Rev) (Hash, error) {
+	v := s.View()
+	defer v.Close()
+	switch {
+	case rev < v.CompactRev():
+		return Hash{}, ErrCompacted
+	case rev > v.Rev():
+		return Hash{}, ErrFutureRev
+	}
+	return v.hash(ctx, rev)
+}
+
 func (h *hashes) of(rev Rev) (Hash, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

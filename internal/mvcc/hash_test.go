@@ -111,6 +111,10 @@ func TestHashesAreByTheBookWhereverTheSweepStands(t *testing.T) {
 			if h.Compact != compact && at != compact {
 				t.Fatalf("seed %d: at %d, compacted at %d: %+v", seed, at, compact, h)
 			}
+			want := Hash{plainHash(history, compact, at), compact, at}
+			if h, err := d.store.HashAt(t.Context(), at); err != nil || h != want {
+				t.Fatalf("seed %d: at %d of %d: %+v %v, want %+v", seed, at, rev, h, err, want)
+			}
 		}
 		d.checkKept(seed, history, asked)
 	}
@@ -158,6 +162,9 @@ func TestHashesOfOtherRevisionsAreRefused(t *testing.T) {
 	for rev, want := range map[Rev]error{3: ErrCompacted, 4: nil, 6: nil, 7: ErrFutureRev, 0: nil} {
 		if _, now, err := d.store.HashKV(t.Context(), rev); !errors.Is(err, want) || now != 6 {
 			t.Errorf("at %d: %d %v", rev, now, err)
+		}
+		if _, err := d.store.HashAt(t.Context(), rev); rev > 0 && !errors.Is(err, want) {
+			t.Errorf("at %d: %v", rev, err)
 		}
 	}
 }

@@ -18,9 +18,9 @@ const CopyFormat = format
 // ErrNoCopy is returned (wrapped) for rows that no original hands out.
 var ErrNoCopy = errors.New("these rows are not those of a state")
 
-// own reports whether a row belongs to one member alone: who it is, and which log feeds it.
+// own reports whether a row belongs to one member alone: who it is, which log feeds it, and what was found about it.
 func own(key []byte) bool {
-	for _, name := range [...]string{storage.MetaCluster, storage.MetaLog} {
+	for _, name := range [...]string{storage.MetaCluster, storage.MetaLog, storage.MetaDiverged} {
 		var space [16]byte
 		if bytes.Equal(key, storage.MetaKey(space[:0], name)) {
 			return true

@@ -23,43 +23,43 @@ const keptMarks = 2
 type Mark struct {
 	ID      uint64
 	Rev     mvcc.Rev                        // of the store at the mark
-	Rest    uint64                          // digest of what is small: members, voters, alarms, versions, users, the number of leases
+	Rest    uint64                          // digest of everything but the keys: members, voters, alarms, versions, users, leases
 	Reports map[uint64]command.DigestReport // by member
 }
 
 // marks are the newest marks. The applying goroutine writes, any may read.
 type marks struct {
-	mu      sync.Mutex
-	list    []*Mark // oldest first
+	// applied are the marks of the group that is being applied, with its reports. They are told when it is
+	// committed: before, nobody can see the keys at their revision.
+	applied  []*Mark
+	reported []command.DigestReport
+
+	mu      sync.Mutex // guards what follows
+	list    []*Mark    // oldest first
 	changed chan struct{}
 }
 
 func newMarks() *marks { return &marks{changed: make(chan struct{})} }
 
-func (m *marks) signal() {
-	close(m.changed)
-	m.changed = make(chan struct{})
-}
-
-func (m *marks) set(one *Mark) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.list = append(m.list, one)
-	if len(m.list) > keptMarks {
-		m.list = slices.Delete(m.list, 0, len(m.list)-keptMarks)
+// publish tells the marks and reports of the group that was committed.
+func (m *marks) publish() {
+	if len(m.applied)+len(m.reported) == 0 {
+		return
 	}
-	m.signal()
-}
-
-func (m *marks) report(r command.DigestReport) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, one := range m.list {
-		if one.ID == r.Mark {
-			one.Reports[r.Member] = r
-			m.signal()
+	m.list = append(m.list, m.applied...)
+	m.list = slices.Delete(m.list, 0, max(0, len(m.list)-keptMarks))
+	for _, r := range m.reported {
+		for _, one := range m.list {
+			if one.ID == r.Mark {
+				one.Reports[r.Member] = r
+			}
 		}
 	}
+	m.applied, m.reported = nil, nil
+	close(m.changed)
+	m.changed = make(chan struct{})
 }
 
 // Marks returns the newest marks, oldest first, and a channel that is closed when there is more to see.
@@ -81,18 +81,23 @@ func (m *Machine) applyMark(op *command.DigestMark) error {
 	if err != nil {
 		return err
 	}
-	m.marks.set(&Mark{ID: op.ID, Rev: m.writer.Rev(), Rest: rest, Reports: map[uint64]command.DigestReport{}})
+	m.marks.applied = append(m.marks.applied, &Mark{ID: op.ID, Rev: m.writer.Rev(), Rest: rest, Reports: map[uint64]command.DigestReport{}})
 	return nil
 }
 
-// digestRest is the digest of what is replicated beside the keys. It follows from the commands alone.
+// digestRest is the digest of what is replicated beside the keys. It follows from the commands alone. Members of several
+// releases compare it: another definition can only begin with a feature level.
 func (m *Machine) digestRest() (uint64, error) {
 	h := fnv.New64a()
 	add := func(v uint64) { h.Write(binary.BigEndian.AppendUint64(nil, v)) }
 	for _, one := range m.members.List() {
 		add(uint64(one.ID))
-		// Founders may have been told the same addresses in another order.
+		// Founders may have been told the same addresses in another order, and other names for members that have
+		// not said their own yet.
 		one.PeerURLs = slices.Sorted(slices.Values(one.PeerURLs))
+		if one.Incarnation == 0 {
+			one.Name = ""
+		}
 		h.Write(member.Encode(one))
 	}
 	conf, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.NextConfState())
@@ -100,6 +105,9 @@ func (m *Machine) digestRest() (uint64, error) {
 		return 0, err
 	}
 	h.Write(conf)
+	for _, id := range m.members.RemovedIDs() {
+		add(uint64(id))
+	}
 	for _, a := range m.alarms.working {
 		add(a.member)
 		add(uint64(a.kind))
@@ -107,10 +115,13 @@ func (m *Machine) digestRest() (uint64, error) {
 	h.Write([]byte(m.DowngradeTarget()))
 	add(uint64(m.Level()))
 	users := m.auth.Working()
-	add(uint64(users.Revision()))
+	add(users.Revision())
+	add(users.Digest())
 	if users.Enabled() {
 		add(1)
+		h.Write(users.Key())
 	}
 	add(uint64(m.leases.Len()))
+	add(m.leases.Digest())
 	return h.Sum64(), nil
 }

@@ -239,7 +239,7 @@ func (m *Machine) apply(op command.Op) (any, mvcc.Rev, error) {
 	case *command.DigestMark:
 		return nil, m.writer.Rev(), m.applyMark(op)
 	case *command.DigestReport:
-		m.marks.report(*op)
+		m.marks.reported = append(m.marks.reported, *op)
 		return nil, m.writer.Rev(), nil
 	case *command.ClusterLevel:
 		return nil, m.writer.Rev(), m.raiseLevel(op.Level)
@@ -286,6 +286,7 @@ func (m *Machine) Commit(p Position) error {
 		m.conf.Store(m.nextConf)
 		m.nextConf = nil
 	}
+	m.marks.publish()
 	// Last: who finds a position applied finds its effects too.
 	m.applied.Store(&p)
 	return nil

@@ -42,6 +42,7 @@ const (
 	MetaAuth      = "auth"      // whether users are asked for, the auth revision, the key of tokens
 	MetaLevel     = "level"     // feature level of the cluster
 	MetaDowngrade = "downgrade" // the release that the cluster is told to go back to
+	MetaDiverged  = "diverged"  // says that other members hold something else
 )
 
 // MetaKey appends the key of a named value to dst.
