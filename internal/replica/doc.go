@@ -24,8 +24,9 @@
 //
 // Run proposes what has gathered since it last looked, as one raft entry, but only while no append of
 // entries is under way. So a lone client's command goes out at once, and under load a batch is what arrived
-// during the last sync: no timer, no delay. What followers forward to the leader joins its batch. A leader that
-// waits for its own disk only proposes more once the others have committed what it proposed.
+// during the last sync. What followers forward to the leader joins its batch. A leader that waits for its own disk only
+// proposes more once the others have committed what it proposed; when many come, it then lets those join who are only
+// just hearing that (gather.go).
 //
 // # Leadership
 //

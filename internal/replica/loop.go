@@ -28,6 +28,7 @@ func (r *Replica) Run(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(r.opts.Heartbeat)
 	defer ticker.Stop()
+	defer r.gather.timer.Stop()
 	for {
 		if err := r.advance(); err != nil {
 			return err
@@ -48,6 +49,7 @@ func (r *Replica) Run(ctx context.Context) error {
 				return err
 			}
 		case <-r.proposals.ready:
+		case <-r.gather.timer.C:
 		case <-r.changes.ready:
 		case <-r.barriers.ready:
 			r.askQuorum()
@@ -158,23 +160,31 @@ const pipelineParts = 10
 // one. A leader waits for the quorum, or, where that takes long, for its own disk; whichever is first, so that a leader
 // whose own disk is the slowest does not make the others wait for it. A follower waits for its disk.
 func (r *Replica) propose() error {
+	// What raft knows now, not what it had to tell last: a proposal is remembered with the term it was made in.
+	s := r.node.BasicStatus()
+	term, leads, acknowledged := s.HardState.GetTerm(), s.Lead == r.id, r.proposed <= s.HardState.GetCommit()
+	if acknowledged {
+		r.gather.acknowledged(time.Now())
+	}
 	if !r.proposals.any() {
 		return nil
 	}
-	// What raft knows now, not what it had to tell last: a proposal is remembered with the term it was made in.
-	s := r.node.BasicStatus()
-	term, leads := s.HardState.GetTerm(), s.Lead == r.id
 	switch {
 	case s.Lead == raft.None, !leads && r.appending > 0:
 		return nil
-	case leads && r.proposed > s.HardState.GetCommit() && (r.appending > 0 || time.Since(r.proposedAt) < r.opts.Heartbeat/pipelineParts):
+	case leads && !acknowledged && (r.appending > 0 || time.Since(r.proposedAt) < r.opts.Heartbeat/pipelineParts):
+		return nil
+	case leads && acknowledged && !r.alone && r.gather.waits(time.Now()):
 		return nil
 	case !leads && !r.Outbox(s.Lead, Bulk).stands():
 		return nil // it would be lost; Connected comes when there is a way again
 	}
 	r.proposedAt = time.Now()
+	parts := 0
+	defer func() { r.gather.made(parts, r.proposedAt) }()
 	for {
 		b := r.proposals.next(term, leads)
+		parts += b.parts
 		if len(b.own) == 0 && b.forwarded == 0 {
 			if b.entry == nil {
 				return nil

@@ -129,6 +129,7 @@ type batch struct {
 	entry     []byte // nil when nothing is queued
 	own       []*proposal
 	forwarded int // bytes of the entry, in front, that came from other members
+	parts     int // its own commands, and what other members forwarded at one time
 }
 
 // any reports whether something is queued.
@@ -164,6 +165,7 @@ func (p *proposals) next(term uint64, leads bool) (b batch) {
 			b.entry = append(b.entry, one.encoded...)
 			one.taken, one.term = now, term
 			b.own = append(b.own, one)
+			b.parts++
 		}
 	}
 	// What has left is forgotten at once: requests are large and a burst's array lives long.
@@ -182,6 +184,7 @@ func (p *proposals) nextForwarded(b *batch) int {
 		p.forwardedBytes -= len(p.forwarded[n])
 		n++
 	}
+	b.parts = n
 	switch n {
 	case 0:
 		return 0

@@ -87,9 +87,10 @@ type Replica struct {
 	charged     uint64    // what was applied when inCharge last changed
 	proposed    uint64    // index of the last entry that this member put into its log as the leader
 	proposedAt  time.Time // when it last proposed
-	changing    uint64    // index of the last change of the membership that it put there
-	ticks       int       // since the start
-	alone       bool      // raft knows no other member
+	gather      *gather
+	changing    uint64 // index of the last change of the membership that it put there
+	ticks       int    // since the start
+	alone       bool   // raft knows no other member
 	failover    failover
 	office      office
 	leaving     time.Time // when this member ends because it was removed; zero while it belongs
@@ -125,6 +126,7 @@ func New(o Options) (*Replica, error) {
 		received:  newMailbox[parcel](),
 		tasks:     newMailbox[func()](),
 		lag:       newLag(),
+		gather:    newGather(),
 		appends:   newMailbox[*raftpb.Message](),
 		applies:   newMailbox[*raftpb.Message](),
 		answers:   newMailbox[answer](),
