@@ -2,6 +2,7 @@ package chores
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +19,8 @@ const (
 
 // Others are asked what they hold.
 type Others interface {
-	// HashKV returns a member's hash of the keys up to a revision, and the compact revision that it was computed for.
+	// HashKV returns a member's hash of the keys up to a revision, and the compact revision that it was computed for. The
+	// error wraps mvcc.ErrFutureRev where the member has not come so far.
 	HashKV(ctx context.Context, member uint64, rev mvcc.Rev) (mvcc.Hash, error)
 }
 
@@ -45,6 +47,9 @@ func (c *Comparer) findRange(ctx context.Context, other uint64, at mvcc.Rev) (st
 			return false, err
 		}
 		theirs, err := c.opts.Others.HashKV(ctx, other, rev)
+		if errors.Is(err, mvcc.ErrFutureRev) {
+			return false, nil // it has told what it held at the mark: it has fewer revisions there
+		}
 		if err != nil {
 			return false, err
 		}
@@ -56,7 +61,8 @@ func (c *Comparer) findRange(ctx context.Context, other uint64, at mvcc.Rev) (st
 	if equal, err := same(at); err != nil {
 		return "", err
 	} else if equal {
-		return "the keys are the same; members, voters, alarms, versions, users or leases differ", nil
+		return fmt.Sprintf("the keys are the same up to revision %d: either the other one has more revisions there, or members, voters, alarms, "+
+			"versions, users or leases differ", at), nil
 	}
 	low := max(c.opts.Machine.KV().Stats().CompactRev, 1) // the keys may differ there already
 	if equal, err := same(low); err == nil && !equal {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -55,6 +56,9 @@ func (o others) ask(ctx context.Context, u string, rev mvcc.Rev) (mvcc.Hash, err
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxHashAnswer))
 	if err != nil {
 		return mvcc.Hash{}, err
+	}
+	if strings.Contains(string(text), mvcc.ErrFutureRev.Error()) {
+		return mvcc.Hash{}, fmt.Errorf("%s: %w", resp.Status, mvcc.ErrFutureRev)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return mvcc.Hash{}, fmt.Errorf("%s: %s", resp.Status, bytes.TrimSpace(text))
