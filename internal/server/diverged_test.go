@@ -104,10 +104,11 @@ func (c *trio) start(i int, more ...string) {
 		c.t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m.stop, m.ended = stop, make(chan error, 1)
+	ended := make(chan error, 1)
+	m.stop, m.ended = stop, ended
 	go func() {
-		m.ended <- Serve(ctx, conf, Env{FS: m.fs, Seed: rand.Uint64(), Log: slog.New(slog.NewTextHandler(&m.log, nil)), Listen: ListenOn(conf)})
-		close(m.ended)
+		ended <- Serve(ctx, conf, Env{FS: m.fs, Seed: rand.Uint64(), Log: slog.New(slog.NewTextHandler(&m.log, nil)), Listen: ListenOn(conf)})
+		close(ended)
 	}()
 }
 
