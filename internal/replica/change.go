@@ -156,6 +156,9 @@ func (r *Replica) proposeChange() error {
 		r.logger.Warn("dropped a change of the membership that cannot be read", "error", err.Error())
 		return nil
 	}
+	if cc.GetType() == raftpb.ConfChangeRemoveNode && cc.GetNodeId() == s.ID && s.Lead == r.id && r.office.leave(r, time.Now()) {
+		return nil // to the next leader, then
+	}
 	err := r.node.ProposeConfChange(cc)
 	if errors.Is(err, raft.ErrProposalDropped) {
 		return nil

@@ -400,9 +400,15 @@ func TestTheMembershipChangesOneMemberAtATime(t *testing.T) {
 func TestARemovedMemberEnds(t *testing.T) {
 	story(t, nil, func(t *testing.T, c *cluster) {
 		gone := c.leader()
-		w := c.members[gone]
-		if _, err := c.members[c.follower()].Change(t.Context(), command.MemberChange{Kind: command.RemoveMember, Member: gone}); err != nil {
+		w, by, began := c.members[gone], c.members[c.follower()], time.Now()
+		if _, err := by.Change(t.Context(), command.MemberChange{Kind: command.RemoveMember, Member: gone}); err != nil {
 			t.Fatal(err)
+		}
+		if _, err := by.put(t.Context(), "at once", "v"); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took >= by.opts.Election { // the clock is that of the bubble
+			t.Errorf("it took %v until somebody else led: the leader was missed before it was replaced", took)
 		}
 		if err := w.group.Wait(); !errors.Is(err, ErrRemoved) {
 			t.Fatalf("it ended with %v", err)

@@ -71,6 +71,7 @@ type office struct {
 	behind time.Time // since when the others have committed what this member's log does not hold
 	tried  time.Time // when it was last tried to hand over
 	muted  bool      // nothing that keeps others from electing a leader goes out any more
+	left   time.Time // when it was last tried to hand over before this leader is removed
 }
 
 // watch looks once a tick whether this leader should go on leading.
@@ -139,6 +140,25 @@ func (o *office) yield(r *Replica, now time.Time) {
 		r.logger.Info("handing leadership to a member that is wanted more", "to", fmt.Sprintf("%x", to))
 		r.transfer(to)
 	}
+}
+
+// leave begins to hand over because this leader is to be removed: its going would be noticed only when it is missed. It
+// reports whether the removal is to wait, which it does not where there is nobody, or nobody took over in time.
+func (o *office) leave(r *Replica, now time.Time) bool {
+	if r.node.BasicStatus().LeadTransferee != raft.None {
+		return true
+	}
+	if now.Sub(o.left) < restTimeouts*r.opts.Election {
+		return false
+	}
+	to := r.successor(func(Progress) bool { return true })
+	if to == 0 {
+		return false
+	}
+	o.left = now
+	r.logger.Info("handing leadership over before this member is removed", "to", fmt.Sprintf("%x", to))
+	r.transfer(to)
+	return true
 }
 
 // transfer tells raft to hand over. What a lease allowed ends before.

@@ -30,7 +30,6 @@ type clusterServer struct {
 	leader      Leader
 	updates     proposing[[]*pb.Member]
 	maxLearners int
-	election    time.Duration
 	limit       time.Duration // of a question to the leader
 	log         *slog.Logger
 
@@ -42,7 +41,7 @@ func newClusterServer(d Deps) *clusterServer {
 		headers: d.headers(), access: d.access(), replica: d.Replica, table: d.Machine.Members(),
 		rules: d.reconfig(), promoter: NewPromoter(d), leader: d.Leader,
 		updates:     newProposing[[]*pb.Member](d, "ClusterMemberUpdate"),
-		maxLearners: d.MaxLearners, election: d.ElectionTimeout, limit: d.requestTime(), log: d.Log,
+		maxLearners: d.MaxLearners, limit: d.requestTime(), log: d.Log,
 	}
 }
 
@@ -129,8 +128,7 @@ func (s *clusterServer) addLearner(ctx context.Context, add command.MemberChange
 	return change(ctx, s.replica, s.rules.links, add)
 }
 
-// memberRemove takes a member out. A leader that is to remove itself hands over first, where there is somebody: its
-// going would else be noticed only when it is missed.
+// memberRemove takes a member out.
 func (s *clusterServer) memberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (any, error) {
 	list, err := s.remove(ctx, r.ID)
 	if err != nil {
@@ -144,23 +142,12 @@ func (s *clusterServer) remove(ctx context.Context, id uint64) ([]*pb.Member, er
 	if err := s.rules.mayRemove(id); err != nil {
 		return nil, err
 	}
-	if id == s.member && leads(s.replica) {
-		if err := s.handOver(ctx); err != nil {
-			s.log.Warn("hand leadership over before this member is removed", "error", err.Error())
-		}
-	}
 	list, err := change(ctx, s.replica, s.rules.links, command.MemberChange{Kind: command.RemoveMember, Member: id})
 	if err != nil {
 		return nil, err
 	}
 	s.tell(ctx, "member removed", id)
 	return list, nil
-}
-
-func (s *clusterServer) handOver(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.election)
-	defer cancel()
-	return s.replica.HandOver(ctx)
 }
 
 // memberUpdate gives a member other peer URLs. etcd takes whatever it is given, and its members end when they come to

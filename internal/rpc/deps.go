@@ -40,8 +40,6 @@ type Replica interface {
 	Change(ctx context.Context, c command.MemberChange) (state.Result, error)
 	// TransferLeader hands leadership to a voter and waits until this member leads no longer.
 	TransferLeader(ctx context.Context, to uint64) error
-	// HandOver hands leadership to whoever is best for it, if this member leads and there is somebody.
-	HandOver(ctx context.Context) error
 	// Progress is how far the other members are, by ID; nil on a member that does not lead.
 	Progress() map[uint64]replica.Progress
 }

@@ -75,13 +75,6 @@ func (c *cluster) TransferLeader(_ context.Context, to uint64) error {
 	return (*c.transfers.Load())(to)
 }
 
-func (c *cluster) HandOver(context.Context) error {
-	if f := c.transfers.Load(); f != nil {
-		return (*f)(0)
-	}
-	return nil
-}
-
 // lead has the replica hear of another leader.
 func (r *loneReplica) lead(id uint64) {
 	r.leader.Store(id)

@@ -122,7 +122,9 @@ func (c *trio) put(i int, key string) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
-	for {
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for { // no leader yet, or a learner for now
 		_, err := pb.NewKVClient(conn).Put(ctx, &pb.PutRequest{Key: []byte(key)}, grpc.WaitForReady(true))
 		switch {
 		case err == nil:
@@ -130,7 +132,7 @@ func (c *trio) put(i int, key string) {
 		case ctx.Err() != nil:
 			c.t.Fatalf("put through member %d: %v", i, err)
 		}
-		time.Sleep(10 * time.Millisecond) // no leader yet, or a learner for now
+		<-again.C
 	}
 }
 
