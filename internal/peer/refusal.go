@@ -70,7 +70,8 @@ func (r *remote) refusedBy(no *refusal) {
 	case http.StatusGone:
 		r.mesh.fail(fmt.Errorf("%w (says member %s)", replica.ErrRemoved, r.name))
 	case http.StatusConflict:
-		r.mesh.fail(fmt.Errorf("%w (says member %s: %s)", replica.ErrForgotten, r.name, no.text))
+		more := strings.TrimPrefix(no.text, replica.ErrForgotten.Error())
+		r.mesh.fail(fmt.Errorf("%w (says member %s%s)", replica.ErrForgotten, r.name, more))
 	}
 }
 
