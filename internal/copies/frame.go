@@ -73,7 +73,7 @@ func appendRow(raw, key, value []byte) []byte {
 func eachRow(raw []byte, yield func(key, value []byte) error) (rows uint64, err error) {
 	for len(raw) > 0 {
 		var key, value []byte
-		ok := true
+		var ok bool
 		if key, raw, ok = take(raw); ok {
 			value, raw, ok = take(raw)
 		}

@@ -115,7 +115,7 @@ func (t *transfer) ask(ctx context.Context, method string) (*http.Response, erro
 // accept reads the head of an answer, and gets ready for the rows if it is the first one.
 func (t *transfer) accept(ctx context.Context, resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
-		return t.refused(ctx, resp)
+		return t.refused(resp)
 	}
 	if got, want := resp.Header.Get(headerCluster), strconv.FormatUint(t.o.Cluster, 16); got != want {
 		return fmt.Errorf("%w: %.40q, ours is %q", errForeign, got, want)
@@ -144,7 +144,7 @@ func (t *transfer) accept(ctx context.Context, resp *http.Response) error {
 }
 
 // refused makes an error of an answer that is no copy.
-func (t *transfer) refused(ctx context.Context, resp *http.Response) error {
+func (t *transfer) refused(resp *http.Response) error {
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBroken, err)

@@ -194,7 +194,7 @@ func (r *Replica) applyChange(e *raftpb.Entry) (*changed, func(), error) {
 		return nil, nil, err
 	}
 	if result.Err != nil {
-		cc.NodeId = new(uint64(raft.None)) // raft, too, leaves everything as it is
+		cc.NodeId = new(raft.None) // raft, too, leaves everything as it is
 	}
 	return &changed{change: cc, after: r.machine.NextConfState()}, func() { r.changes.settle(id, outcome{result: result}) }, nil
 }

@@ -280,7 +280,7 @@ func TestChangesThatNobodyAnsweredBlameTheConnections(t *testing.T) {
 	v := newVillage(t, func(d *Deps) { d.StrictReconfigCheck = false })
 	v.move(t, 2, command.AddVoter, "two")
 	v.move(t, 3, command.AddVoter, "three")
-	timeout := error(replica.ErrTimeout)
+	timeout := replica.ErrTimeout
 	for _, tc := range []struct {
 		leader uint64
 		ages   map[uint64]time.Duration

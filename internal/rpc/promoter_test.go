@@ -136,7 +136,7 @@ func TestPromotersAnswerInStatuses(t *testing.T) {
 		t.Error("that somebody else leads is taken for the leader's answer")
 	}
 	v.replica.lead(houseMember)
-	timeout := error(replica.ErrTimeout)
+	timeout := replica.ErrTimeout
 	v.replica.refuse.Store(&timeout)
 	v.reach(map[uint64]uint64{5: 77})
 	err = p.Promote(t.Context(), 5)

@@ -17,8 +17,10 @@ func TestAnInvitationIsGoodForAWhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !i.check(token.Secret) || !i.check(token.Secret) {
-			t.Error("a token is not good, or only once")
+		for range 2 {
+			if !i.check(token.Secret) {
+				t.Error("a token is not good, or only once")
+			}
 		}
 		if i.check(token.Secret[1:]) || i.check("") || i.check(token.String()) {
 			t.Error("something else is good too")
