@@ -102,17 +102,17 @@ func (r *record) note(e *entry, now instant, gain int64) {
 }
 
 // write carries out one record and gives the pen back.
-func (c *Clock) write(ctx, reign context.Context, r *record) {
-	ctx, cancel := during(ctx, reign)
+func (c *Clock) write(ctx context.Context, by reign, r *record) {
+	ctx, cancel := during(ctx, by)
 	defer cancel()
-	err := c.propose(ctx, &command.LeaseCheckpoint{Leases: r.leases})
+	err := c.propose(ctx, by.term, &command.LeaseCheckpoint{Leases: r.leases})
 	if err != nil && ctx.Err() == nil {
 		c.logger.Warn("could not write down how long leases have left", "leases", len(r.leases), "error", err)
 	}
 	c.mu.Lock()
 	c.writing = false
 	if r.clearing != nil {
-		c.settle(reign, r.clearing, err)
+		c.settle(by, r.clearing, err)
 	}
 	c.mu.Unlock()
 	<-c.pen
@@ -121,10 +121,10 @@ func (c *Clock) write(ctx, reign context.Context, r *record) {
 
 // settle ends a clearing. Only here an entry comes to have no record: whoever holds the pen knows that no
 // other one is under way. The caller holds the mutex.
-func (c *Clock) settle(reign context.Context, one *clearing, err error) {
+func (c *Clock) settle(by reign, one *clearing, err error) {
 	c.follow(c.now())
 	switch {
-	case reign.Err() != nil:
+	case by.Err() != nil:
 		err = ErrNotPrimary
 	case err == nil:
 		for _, e := range one.entries {
@@ -147,7 +147,7 @@ func (c *Clock) Checkpoint(ctx context.Context) error {
 		<-c.pen
 		c.poke()
 	}()
-	all, reign := c.recordAll()
+	all, by := c.recordAll()
 	if len(all) == 0 {
 		return nil
 	}
@@ -156,11 +156,11 @@ func (c *Clock) Checkpoint(ctx context.Context) error {
 		defer c.mu.Unlock()
 		c.writing = false
 	}()
-	ctx, cancel := during(ctx, reign)
+	ctx, cancel := during(ctx, by)
 	defer cancel()
 	for len(all) > 0 {
 		n := min(len(all), MaxCheckpointLeases)
-		if err := c.propose(ctx, &command.LeaseCheckpoint{Leases: all[:n]}); err != nil {
+		if err := c.propose(ctx, by.term, &command.LeaseCheckpoint{Leases: all[:n]}); err != nil {
 			return fmt.Errorf("write down how long leases have left: %w", err)
 		}
 		all = all[n:]
@@ -169,12 +169,12 @@ func (c *Clock) Checkpoint(ctx context.Context) error {
 }
 
 // recordAll collects what all leases have left, for whoever holds the pen.
-func (c *Clock) recordAll() ([]command.Remaining, context.Context) {
+func (c *Clock) recordAll() ([]command.Remaining, reign) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
 	if !c.follow(now) {
-		return nil, nil
+		return nil, reign{}
 	}
 	var r record
 	for _, e := range c.entries {

@@ -23,9 +23,10 @@ import (
 var ErrNotPrimary = errors.New("not a primary lessor")
 
 // Proposer puts a command into the order of all commands and waits until it is applied here. Of two
-// proposals made one after the other, the second must not be applied before the first.
+// proposals made one after the other, the second must not be applied before the first. This member must put it there
+// itself, as the leader of the term: the next leader may have promised a lease more time.
 type Proposer interface {
-	Propose(ctx context.Context, op command.Op) (state.Result, error)
+	ProposeIn(ctx context.Context, term uint64, op command.Op) (state.Result, error)
 }
 
 // Leadership tells whether this member is the one whose clock counts.
@@ -36,6 +37,12 @@ type Leadership interface {
 	Leading() (term uint64, ok bool)
 	// LeaderChanged returns a channel that is closed when the leader changes.
 	LeaderChanged() <-chan struct{}
+}
+
+// reign is the time that this member leads. Its context ends with the leadership, and with it the commands made under it.
+type reign struct {
+	context.Context
+	term uint64
 }
 
 // Options are what a clock is built from.
@@ -66,8 +73,7 @@ type Clock struct {
 
 	mu        sync.Mutex // guards what follows, and all entries
 	leading   bool
-	term      uint64             // while leading
-	reign     context.Context    // ends with the leadership, and with it the commands made under it
+	reign     reign              // while leading
 	endReign  context.CancelFunc // nil before the first reign
 	since     uint64             // how far the table's changes were followed
 	entries   map[lease.ID]*entry

@@ -14,7 +14,7 @@ func (c *Clock) follow(now instant) bool {
 		c.abdicate()
 		return false
 	}
-	if !c.leading || c.term != term {
+	if !c.leading || c.reign.term != term {
 		c.abdicate()
 		if c.revoking > 0 || c.writing {
 			// What the last reign decided may still happen. Its commands were called back, and who made
@@ -39,8 +39,8 @@ func (c *Clock) follow(now instant) bool {
 // ascend begins a reign. Each lease is given what it has left by the record, and an election timeout for
 // what the leader before may have promised until it fell.
 func (c *Clock) ascend(now instant, term uint64) {
-	c.leading, c.term = true, term
-	c.reign, c.endReign = context.WithCancel(context.Background())
+	c.leading, c.reign.term = true, term
+	c.reign.Context, c.endReign = context.WithCancel(context.Background())
 	changes, _, next := c.leases.Changes(0)
 	c.since = next
 	c.entries = make(map[lease.ID]*entry, len(changes))

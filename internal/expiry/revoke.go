@@ -50,12 +50,12 @@ func (c *Clock) expired(now instant) (batch []*entry, more bool) {
 }
 
 // revoke ends the leases of a batch and returns when each is gone or waits for another try.
-func (c *Clock) revoke(ctx, reign context.Context, batch []*entry) {
-	ctx, cancel := during(ctx, reign)
+func (c *Clock) revoke(ctx context.Context, by reign, batch []*entry) {
+	ctx, cancel := during(ctx, by)
 	defer cancel()
 	for rest := batch; len(rest) > 0; {
 		n := c.fitting(rest)
-		err := c.proposeRevoke(ctx, rest[:n])
+		err := c.proposeRevoke(ctx, by.term, rest[:n])
 		if err != nil {
 			n = len(rest) // what failed now would fail again
 		}
@@ -80,12 +80,12 @@ func (c *Clock) fitting(batch []*entry) int {
 	return len(batch)
 }
 
-func (c *Clock) proposeRevoke(ctx context.Context, batch []*entry) error {
+func (c *Clock) proposeRevoke(ctx context.Context, term uint64, batch []*entry) error {
 	ids := c.current(batch)
 	if len(ids) == 0 {
 		return nil
 	}
-	return c.propose(ctx, &command.LeaseRevoke{IDs: ids, Expired: true})
+	return c.propose(ctx, term, &command.LeaseRevoke{IDs: ids, Expired: true})
 }
 
 // current returns the leases of a batch that are still to be ended: all may have gone with the leadership,
@@ -102,20 +102,20 @@ func (c *Clock) current(batch []*entry) (ids []int64) {
 	return ids
 }
 
-// during returns a context that ends with either of two.
-func during(ctx, reign context.Context) (context.Context, context.CancelFunc) {
+// during returns a context that ends with a reign, too.
+func during(ctx context.Context, by reign) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(reign, cancel)
+	stop := context.AfterFunc(by, cancel)
 	return ctx, func() {
 		stop()
 		cancel()
 	}
 }
 
-func (c *Clock) propose(ctx context.Context, op command.Op) error {
+func (c *Clock) propose(ctx context.Context, term uint64, op command.Op) error {
 	ctx, cancel := context.WithTimeout(ctx, proposalTimeout)
 	defer cancel()
-	result, err := c.proposer.Propose(ctx, op)
+	result, err := c.proposer.ProposeIn(ctx, term, op)
 	if err == nil {
 		err = result.Err
 	}

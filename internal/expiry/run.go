@@ -60,8 +60,8 @@ func (c *Clock) look(ctx context.Context, work *sync.WaitGroup) time.Duration {
 		batch, more := c.expired(now)
 		if len(batch) > 0 {
 			c.revoking++
-			reign := c.reign
-			work.Go(func() { c.revoke(ctx, reign, batch) })
+			by := c.reign
+			work.Go(func() { c.revoke(ctx, by, batch) })
 			continue
 		}
 		if more {
@@ -85,8 +85,8 @@ func (c *Clock) lookAtRecords(ctx context.Context, work *sync.WaitGroup, now ins
 	r, more := c.nextRecord(now)
 	if r != nil {
 		c.writing = true
-		reign := c.reign
-		work.Go(func() { c.write(ctx, reign, r) })
+		by := c.reign
+		work.Go(func() { c.write(ctx, by, r) })
 		return never
 	}
 	<-c.pen

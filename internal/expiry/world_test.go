@@ -131,7 +131,7 @@ func (w *world) revokeByClient(id lease.ID) {
 	})
 }
 
-func (w *world) Propose(ctx context.Context, op command.Op) (state.Result, error) {
+func (w *world) ProposeIn(ctx context.Context, _ uint64, op command.Op) (state.Result, error) {
 	w.mu.Lock()
 	w.underway++
 	w.crowd = max(w.crowd, w.underway)

@@ -556,38 +556,3 @@ func TestReadsByLeaseNeedNoQuorumAndEndWithIt(t *testing.T) {
 		c.isolate(leader, false)
 	})
 }
-
-// What a follower has given to a leader that falls is given to the next one, and takes effect once.
-func TestWhatALeaderTookWithItTakesEffectOnce(t *testing.T) {
-	story(t, nil, func(t *testing.T, c *cluster) {
-		for round := range 8 {
-			leader, at := c.leader(), c.members[c.follower()]
-			var wg sync.WaitGroup
-			for i := range 20 {
-				wg.Go(func() {
-					key := fmt.Sprintf("%d/%d", round, i)
-					if _, err := at.put(t.Context(), key, "v"); err != nil {
-						t.Errorf("put %s: %v", key, err)
-					}
-				})
-			}
-			if round%2 == 0 {
-				synctest.Wait() // all are acknowledged, or with the leader
-			}
-			c.isolate(leader, round%4 < 2)
-			c.kill(leader, true)
-			wg.Wait()
-			next := c.leader()
-			view := c.members[next].Machine().KV().View()
-			for i := range 20 {
-				item, ok := view.Get(fmt.Appendf(nil, "%d/%d", round, i))
-				if !ok || item.Version != 1 {
-					t.Errorf("round %d: key %d: %v %+v", round, i, ok, item)
-				}
-			}
-			view.Close()
-			c.start(leader)
-			c.isolate(leader, false)
-		}
-	})
-}

@@ -36,6 +36,7 @@ type proposal struct {
 	since   time.Time
 	taken   time.Time    // when it became part of an entry
 	term    uint64       // in which it was given to the leader; 0 while it is queued
+	reign   uint64       // the only term in which it may become an entry, by this member; 0 for any, by anybody
 	done    chan outcome // holds one, so that whoever answers never waits
 }
 
@@ -161,6 +162,9 @@ func (p *proposals) next(term uint64, leads bool) (b batch) {
 	}
 	now := time.Now()
 	for _, one := range p.queue[:n] {
+		if one.reign != 0 && (!leads || one.reign != term) {
+			p.refuse(one)
+		}
 		if _, ok := p.waiting[one.id]; ok {
 			b.entry = append(b.entry, one.encoded...)
 			one.taken, one.term = now, term
@@ -223,12 +227,17 @@ func (p *proposals) requeue(list []*proposal) {
 
 // revive queues again what was given to leaders of earlier terms and was not applied when an entry of a later term was.
 // It never will be: only the leader of its term could have put it into the log, and there before that entry. So it
-// takes effect once, although its leader fell. It returns how many there were.
+// takes effect once, although its leader fell. It returns how many there were. What only the leader of its term may
+// decide is refused.
 func (p *proposals) revive(term uint64) int {
 	p.mu.Lock()
 	var lost []*proposal
 	for _, one := range p.waiting {
-		if one.term != 0 && one.term < term {
+		switch {
+		case one.term == 0 || one.term >= term:
+		case one.reign != 0:
+			p.refuse(one)
+		default:
 			lost = append(lost, one)
 		}
 	}
@@ -239,6 +248,13 @@ func (p *proposals) revive(term uint64) int {
 		p.wake()
 	}
 	return len(lost)
+}
+
+// refuse ends the wait for a proposal whose term is over. The caller holds the mutex.
+func (p *proposals) refuse(one *proposal) {
+	if p.drop(one.id) != nil {
+		one.done <- outcome{err: ErrNotLeader}
+	}
 }
 
 // settle ends the wait for the proposal that an entry's command came from and returns it, nil when nobody here
