@@ -1,0 +1,161 @@
+package transport
+
+import (
+	"net"
+	"sync"
+)
+
+const (
+	// maxPendingBytes is how much may be pending on a connection before senders wait.
+	maxPendingBytes = 64 << 10
+	// maxUnwrittenBytes is how much may be pending before the connection is not read any further: headers and trailers
+	// are appended without waiting.
+	maxUnwrittenBytes = 1 << 20
+	// maxUnwrittenAnswers is how many answers to frames (of settings, pings and streams that were refused) may be
+	// unwritten before the connection is not read any further.
+	maxUnwrittenAnswers = 256
+	// ownTurns is how many writes a call's goroutine makes before it leaves the rest to another one.
+	ownTurns = 4
+	// minBuffer is the size in bytes of a connection's first buffers.
+	minBuffer = 512
+	// smallBuffer is the size in bytes up to which a connection keeps its buffers while it has nothing to say.
+	smallBuffer = 8 << 10
+	// largeBuffer is the size in bytes of the buffers that busy connections take from the server's pool.
+	largeBuffer = maxPendingBytes + maxFrameBytes + smallBuffer
+)
+
+// output is what is on its way to a client. Its lock guards all of a connection. Frames are appended to pending
+// under the lock, by whoever has them; then push has them written.
+type output struct {
+	sync.Mutex
+	to   net.Conn
+	pool *sync.Pool // of *[]byte of largeBuffer bytes
+
+	pending []byte
+	spare   []byte // takes the place of pending while that is written
+	writing bool   // somebody writes
+	err     error  // why nothing is written any more
+
+	answers int       // appended since the last write began
+	unsaid  int       // answers that are not written yet, those being written included
+	written sync.Cond // told after each write, and when reading may go on
+	blocked []*call   // who waits for room here, or for the connection's window
+}
+
+// Write implements io.Writer for the framer; it appends to what is pending.
+func (o *output) Write(b []byte) (int, error) {
+	o.reserve(len(b))
+	o.pending = append(o.pending, b...)
+	return len(b), nil
+}
+
+// reserve makes room for n more bytes, in a large buffer from the pool where a small one does not do.
+func (o *output) reserve(n int) {
+	need := len(o.pending) + n
+	if need <= cap(o.pending) || need > largeBuffer {
+		return
+	}
+	var room []byte
+	if need <= smallBuffer {
+		room = make([]byte, 0, min(smallBuffer, max(minBuffer, 2*need)))
+	} else {
+		room = *o.pool.Get().(*[]byte)
+	}
+	o.pending = append(room, o.pending...)
+}
+
+// push has everything written that is pending, by the caller if nobody else does. It gives the lock back.
+func (o *output) push() {
+	if o.writing || len(o.pending) == 0 {
+		o.Unlock()
+		return
+	}
+	o.writing = true
+	o.write(ownTurns)
+}
+
+// pushElsewhere is push for those who must not wait for a client.
+func (o *output) pushElsewhere() {
+	if !o.writing && len(o.pending) > 0 && o.err == nil {
+		o.writing = true
+		go o.writeOn()
+	}
+	o.Unlock()
+}
+
+// writeOn writes until nothing is pending.
+func (o *output) writeOn() {
+	o.Lock()
+	o.write(-1)
+}
+
+// write writes what is pending, so often, or with a negative number until nothing is. It gives the lock back.
+func (o *output) write(turns int) {
+	for ; len(o.pending) > 0 && o.err == nil; turns-- {
+		if turns == 0 {
+			go o.writeOn()
+			o.Unlock()
+			return
+		}
+		b, answers := o.pending, o.answers
+		o.pending, o.spare, o.answers = o.spare, nil, 0
+		o.Unlock()
+		_, err := o.to.Write(b)
+		o.Lock()
+		o.unsaid -= answers
+		o.keep(b)
+		if err != nil {
+			o.fail(err)
+			o.to.Close() // the reader notices and ends everything
+		}
+		o.wake()
+	}
+	if o.err != nil {
+		o.pending = nil
+	}
+	o.writing = false
+	o.written.Broadcast()
+	o.Unlock()
+}
+
+// keep puts a buffer that was written where it is used next.
+func (o *output) keep(b []byte) {
+	switch {
+	case cap(b) <= smallBuffer:
+		o.spare = b[:0]
+	case cap(b) == largeBuffer:
+		b = b[:0]
+		o.pool.Put(&b)
+	}
+}
+
+// fail notes that nothing can be written any more, and drops what is pending.
+func (o *output) fail(err error) {
+	if o.err == nil {
+		o.err = err
+	}
+	o.pending, o.spare = nil, nil
+	o.wake()
+}
+
+// wake tells those who wait that there may be room again.
+func (o *output) wake() {
+	for i, k := range o.blocked {
+		k.queued = false
+		k.wakeSender()
+		o.blocked[i] = nil
+	}
+	o.blocked = o.blocked[:0]
+	o.written.Broadcast()
+}
+
+// answer notes that the frame appended last answers one of the client's.
+func (o *output) answer() {
+	o.answers++
+	o.unsaid++
+}
+
+// full reports whether the client must take something before more is read of it.
+func (o *output) full() bool {
+	return o.unsaid >= maxUnwrittenAnswers || len(o.pending) >= maxUnwrittenBytes
+}
