@@ -26,6 +26,14 @@ const (
 	tls13 = "TLS1.3"
 )
 
+// What --grpc-transport may name.
+const (
+	// TransportKeelson is our own transport.
+	TransportKeelson = "keelson"
+	// TransportGRPC is the server of gRPC's own library.
+	TransportGRPC = "grpc-go"
+)
+
 const (
 	// DefaultQuotaBytes is the quota in bytes that a quota flag of 0 stands for.
 	DefaultQuotaBytes = 2 << 30
@@ -91,6 +99,8 @@ type Config struct {
 	// QuotaBackendBytes is the effective quota in bytes: never 0; negative means none.
 	QuotaBackendBytes int64
 
+	// GRPCTransport is TransportKeelson or TransportGRPC.
+	GRPCTransport string
 	// GRPCKeepAliveMinTime is the shortest pause between a client's pings.
 	GRPCKeepAliveMinTime time.Duration
 	// GRPCKeepAliveInterval is the pause between the server's pings; 0 for none.
@@ -291,6 +301,7 @@ func (in *input) build(binaryName string) (*Config, error) {
 		MaxConcurrentStreams: uint32(all.count("max-concurrent-streams")),
 		QuotaBackendBytes:    all.number("quota-backend-bytes"),
 
+		GRPCTransport:         all.text("grpc-transport"),
 		GRPCKeepAliveMinTime:  all.period("grpc-keepalive-min-time"),
 		GRPCKeepAliveInterval: all.period("grpc-keepalive-interval"),
 		GRPCKeepAliveTimeout:  all.period("grpc-keepalive-timeout"),

@@ -88,6 +88,7 @@ func TestImpossibleValuesWithoutEtcdsWordsAreRefusedInOurs(t *testing.T) {
 	checkRefusals(t, []refusal{
 		{`--enable-log-rotation --log-outputs=a --log-rotation-config-json={"maxage":-1}`, "invalid log rotation config: sizes, ages and counts cannot be negative"},
 		{"--log-level=loud", `unknown log level "loud": use debug, info, warn, error, panic or fatal`},
+		{"--grpc-transport=h3", `unknown gRPC transport "h3": use keelson or grpc-go`},
 		{"--metrics=all", `unknown metrics level "all": use basic or extensive`},
 		{"--max-learners=2 --experimental-max-learners=3", "both --experimental-max-learners and --max-learners are set: keep only --max-learners"},
 		{"--feature-gates=InitialCorruptCheck=true --experimental-initial-corrupt-check",

@@ -65,6 +65,7 @@ func networkOptions() []option {
 		{used, period, "grpc-keepalive-min-time", "5s", "", "Shortest pause that a client must leave between two pings.", ""},
 		{used, period, "grpc-keepalive-interval", "2h0m0s", "", "Pause between the server's own pings of a quiet connection; 0 sends none.", ""},
 		{used, period, "grpc-keepalive-timeout", "20s", "", "Wait for the answer to a ping before the connection is closed.", ""},
+		{ours, text, "grpc-transport", TransportKeelson, "", "What carries gRPC to clients: keelson, or grpc-go for gRPC's own server.", ""},
 		{used, yesNo, "socket-reuse-port", "false", "socket-options.reuse-port", "Sets SO_REUSEPORT on listeners.", ""},
 		{used, yesNo, "socket-reuse-address", "false", "socket-options.reuse-address", "Sets SO_REUSEADDR on listeners.", ""},
 		{used, yesNo, "enable-grpc-gateway", "true", "", "Serves the JSON gateway under /v3.", ""},

@@ -42,7 +42,7 @@ config-file version`
 // ourFlags are the flags that etcd does not know.
 const ourFlags = `
 alarm-self-clear join join-token auto-rejoin leader-priority leader-lease-reads autopilot-promote
-autopilot-remove-dead-after snapshot-rate compare-interval`
+autopilot-remove-dead-after snapshot-rate compare-interval grpc-transport`
 
 // oldFlags are names that only older versions of etcd knew.
 const oldFlags = `

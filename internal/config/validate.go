@@ -65,6 +65,9 @@ func (c *Config) validate(in *input, clusterText string) error {
 	if c.MetricsLevel != "basic" && c.MetricsLevel != "extensive" {
 		return fmt.Errorf("unknown metrics level %q: use basic or extensive", c.MetricsLevel)
 	}
+	if c.GRPCTransport != TransportKeelson && c.GRPCTransport != TransportGRPC {
+		return fmt.Errorf("unknown gRPC transport %q: use %s or %s", c.GRPCTransport, TransportKeelson, TransportGRPC)
+	}
 	if err := c.validateCluster(all); err != nil {
 		return err
 	}

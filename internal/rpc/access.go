@@ -8,7 +8,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	"github.com/keelson-db/keelson/internal/auth"
@@ -134,14 +133,11 @@ func (a access) identify(ctx context.Context, view *auth.View) (auth.Identity, e
 
 // tokenOf is the token that came with a call. An empty one is a wrong one and not none.
 func tokenOf(ctx context.Context) (text string, ok bool) {
-	sent := metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameGRPC)
-	if sent == nil {
-		sent = metadata.ValueFromIncomingContext(ctx, rpctypes.TokenFieldNameSwagger)
+	sent, ok := sentValue(ctx, rpctypes.TokenFieldNameGRPC)
+	if !ok {
+		sent, ok = sentValue(ctx, rpctypes.TokenFieldNameSwagger)
 	}
-	if len(sent) == 0 {
-		return "", false
-	}
-	return strings.TrimPrefix(sent[0], bearer), true
+	return strings.TrimPrefix(sent, bearer), ok
 }
 
 // commonName is whom the client's certificate names; empty if it was not verified or says nothing.
@@ -151,7 +147,10 @@ func commonName(ctx context.Context) string {
 		return ""
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || metadata.ValueFromIncomingContext(ctx, gatewayHeader) != nil {
+	if !ok {
+		return ""
+	}
+	if _, gateway := sentValue(ctx, gatewayHeader); gateway {
 		return ""
 	}
 	for _, chain := range info.State.VerifiedChains {

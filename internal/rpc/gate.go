@@ -104,19 +104,29 @@ func forLearners(in any) bool {
 
 // clientVersion is the API version the client says it speaks, or "".
 func clientVersion(ctx context.Context) (string, error) {
-	v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey)
-	if len(v) == 0 {
-		return "", nil
-	}
-	if !utf8.ValidString(v[0]) {
+	v, _ := sentValue(ctx, rpctypes.MetadataClientAPIVersionKey)
+	if !utf8.ValidString(v) {
 		return "", rpctypes.ErrGRPCInvalidClientAPIVersion
 	}
-	return v[0], nil
+	return v, nil
 }
 
 func wantsLeader(ctx context.Context) bool {
-	v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
-	return len(v) > 0 && v[0] == rpctypes.MetadataHasLeader
+	v, _ := sentValue(ctx, rpctypes.MetadataRequireLeaderKey)
+	return v == rpctypes.MetadataHasLeader
+}
+
+// sentValue is the first value that a client has sent with a call under a name, which is in small letters. Our own transport
+// finds it without making a map of all of them.
+func sentValue(ctx context.Context, name string) (string, bool) {
+	if s, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ HeaderValue(string) (string, bool) }); ok {
+		return s.HeaderValue(name)
+	}
+	v := metadata.ValueFromIncomingContext(ctx, name)
+	if len(v) == 0 {
+		return "", false
+	}
+	return v[0], true
 }
 
 // stream makes a gRPC handler of a function that serves one stream.

@@ -63,8 +63,8 @@ func New(d Deps) *Services {
 	return s
 }
 
-// Register puts the services onto a transport. The transport must have been made with ServerOptions, which
-// bring the codec.
+// Register puts the services onto a transport. The transport must have been made with TransportOptions or
+// ServerOptions, which bring the codec.
 func (s *Services) Register(r grpc.ServiceRegistrar) {
 	for _, desc := range s.descs {
 		r.RegisterService(desc, nil)

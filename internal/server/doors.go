@@ -38,7 +38,7 @@ type door struct {
 type doors struct {
 	all  []*door
 	tls  *certs.Keeper // nil where nobody asks for TLS
-	grpc *grpc.Server
+	grpc grpcServer
 	// inside is where the server is its own client.
 	inside *inside
 

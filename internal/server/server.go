@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 
 	"github.com/keelson-db/keelson/internal/bootstrap"
 	"github.com/keelson-db/keelson/internal/chores"
@@ -28,7 +27,6 @@ import (
 	"github.com/keelson-db/keelson/internal/storage"
 	"github.com/keelson-db/keelson/internal/token"
 	"github.com/keelson-db/keelson/internal/watch"
-	"github.com/keelson-db/keelson/internal/web"
 )
 
 // What clients are told of versions: those of the etcd whose contract this is. Kubernetes parses them.
@@ -71,7 +69,7 @@ type Server struct {
 	inside   *inside
 	tracing  *tracing
 	services *rpc.Services
-	grpc     *grpc.Server
+	grpc     grpcServer
 	doors    *doors
 	peers    *peerDoors
 	mesh     *peer.Mesh
@@ -208,7 +206,7 @@ func (s *Server) buildServices() {
 	s.among.lessor, s.among.promoter = rpc.NewLessor(deps), rpc.NewPromoter(deps)
 	s.membership = rpc.NewMembership(deps)
 	s.services = rpc.New(deps)
-	s.grpc = grpc.NewServer(append(rpc.ServerOptions(deps), grpc.Creds(web.Credentials()))...)
+	s.grpc = newGRPC(c, deps)
 	s.services.Register(s.grpc)
 	s.inside.register(s.services, deps)
 	s.observe()

@@ -14,7 +14,7 @@ var floors = [][]string{
 	{"command", "mvcc", "lease", "auth", "member"},
 	{"state"},
 	{"replica", "watch", "expiry", "chores", "token", "lock", "snapshot"},
-	{"wire", "frames"},
+	{"wire", "frames", "transport"},
 	{"rpc", "peer", "copies", "web", "config"},
 	{"bootstrap", "rebuild", "dump"},
 	{"server", "cli"},

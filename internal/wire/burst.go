@@ -104,8 +104,8 @@ func (b *Burst) Release() {
 type TransportWrite func(mem.BufferSlice) error
 
 // TransportOf is the way past gRPC's framing to the transport of the call that ctx belongs to, or nil if there
-// is none. The transport's stream has the method, but one of its parameters, which the server side leaves
-// unused, has a type that only gRPC can name; hence the reflection. It costs nothing beside a burst, and where
+// is none. Our own transport offers it. The stream of gRPC's has such a method too, but one of its parameters, which the
+// server side leaves unused, has a type that only gRPC can name; hence the reflection. It costs nothing beside a burst, and where
 // gRPC turns out to be another than we know, every message is sent on its own instead. What gRPC would do with
 // a message on the way is counted here, and otherwise not needed: compression, tracing and binary logs.
 func TransportOf(ctx context.Context) TransportWrite {
@@ -116,6 +116,14 @@ func TransportOf(ctx context.Context) TransportWrite {
 	if s, ok := stream.(interface{ SendCompress() string }); !ok || s.SendCompress() != "" {
 		return nil // the bytes would have to be compressed here
 	}
+	if s, ok := stream.(interface{ WriteMessages(mem.BufferSlice) error }); ok {
+		return s.WriteMessages
+	}
+	return reflectedWrite(stream)
+}
+
+// reflectedWrite is the method of gRPC's own transport.
+func reflectedWrite(stream grpc.ServerTransportStream) TransportWrite {
 	method := reflect.ValueOf(stream).MethodByName("Write")
 	if !method.IsValid() {
 		return nil
