@@ -77,7 +77,7 @@ func benchServer(b *testing.B, h *house) *grpc.ClientConn {
 	b.Helper()
 	deps := h.deps
 	deps.Replica = instantReplica{h.replica}
-	server := grpc.NewServer(ServerOptions(deps)...)
+	server := newTransport(deps)
 	New(deps).Register(server)
 	listener, dial := listen(b)
 	go func() { _ = server.Serve(listener) }()

@@ -28,6 +28,7 @@ import (
 	"github.com/keelson-db/keelson/internal/state"
 	"github.com/keelson-db/keelson/internal/storage"
 	"github.com/keelson-db/keelson/internal/token"
+	"github.com/keelson-db/keelson/internal/transport"
 	"github.com/keelson-db/keelson/internal/watch"
 )
 
@@ -255,7 +256,7 @@ func newHouseOn(t testing.TB, machine *state.Machine, change func(*Deps)) *house
 		change(&h.deps)
 	}
 	h.services = New(h.deps)
-	server := grpc.NewServer(ServerOptions(h.deps)...)
+	server := newTransport(h.deps)
 	h.services.Register(server)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -282,6 +283,18 @@ func newHouseOn(t testing.TB, machine *state.Machine, change func(*Deps)) *house
 	h.cluster, h.maintenance = pb.NewClusterClient(conn), pb.NewMaintenanceClient(conn)
 	h.auth = pb.NewAuthClient(conn)
 	return h
+}
+
+// newTransport is what carries the house's calls, as the server chooses it.
+func newTransport(d Deps) interface {
+	grpc.ServiceRegistrar
+	Serve(net.Listener) error
+	Stop()
+} {
+	if d.Stats != nil {
+		return grpc.NewServer(ServerOptions(d)...)
+	}
+	return transport.NewServer(TransportOptions(d))
 }
 
 // listen gives tests a network in memory and benchmarks the loopback.
