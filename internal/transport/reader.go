@@ -81,6 +81,10 @@ func (c *conn) readFrame(head http2.FrameHeader) error {
 		return c.onWindowUpdate(f)
 	case *http2.RSTStreamFrame:
 		return c.onReset(f)
+	case *http2.PriorityFrame:
+		if f.StreamDep == f.StreamID {
+			return streamError{f.StreamID, http2.ErrCodeProtocol}
+		}
 	}
 	return nil // priorities, GOAWAY and what nobody knows
 }
