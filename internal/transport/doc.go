@@ -27,7 +27,7 @@
 //
 // Of frames: maxFrameBytes; of headers: maxHeaderListBytes and maxContinuations; of messages: Options.MaxRecvBytes and
 // MaxSendBytes; of what a client may send unasked: streamWindow and connWindow; of what is pending: maxPendingBytes for
-// senders; maxUnwrittenBytes and maxUnwrittenAnswers, at which reading stops; of calls: Options.MaxConcurrentStreams, and
+// senders; maxUnwrittenBytes, maxUnwrittenAnswers and maxBlockedSenders, at which reading stops; of calls: Options.MaxConcurrentStreams, and
 // maxAbandoned; of time: Options.HandshakeTimeout, Keepalive and Enforcement, drainTime, lingerTime. Each stands
 // at its declaration. What of gRPC's server is not here: interceptors, stats handlers, channelz, binary
 // logs, grpc.SetSendCompressor, and limits of a connection's age.

@@ -14,6 +14,9 @@ const (
 	// maxUnwrittenAnswers is how many answers to frames (of settings, pings and streams that were refused) may be
 	// unwritten before the connection is not read any further.
 	maxUnwrittenAnswers = 256
+	// maxBlockedSenders is how many calls may wait for a client that takes nothing before the connection is not read any
+	// further.
+	maxBlockedSenders = 256
 	// ownTurns is how many writes a call's goroutine makes before it leaves the rest to another one.
 	ownTurns = 4
 	// minBuffer is the size in bytes of a connection's first buffers.
@@ -157,5 +160,6 @@ func (o *output) answer() {
 
 // full reports whether the client must take something before more is read of it.
 func (o *output) full() bool {
-	return o.unsaid >= maxUnwrittenAnswers || len(o.pending) >= maxUnwrittenBytes
+	return o.unsaid >= maxUnwrittenAnswers || len(o.pending) >= maxUnwrittenBytes ||
+		len(o.pending) >= maxPendingBytes && len(o.blocked) >= maxBlockedSenders
 }
