@@ -103,7 +103,7 @@ func (c *conn) greet() error {
 		}
 	}
 	c.peer.Addr, c.peer.LocalAddr = c.net.RemoteAddr(), c.net.LocalAddr()
-	c.in = bufio.NewReaderSize(stamped{c}, readBufferBytes)
+	c.in = bufio.NewReaderSize(source{c}, readBufferBytes)
 	c.out.to = c.net
 	c.framer = http2.NewFramer(&c.out, c.in)
 	c.framer.SetMaxReadFrameSize(maxFrameBytes)
@@ -144,13 +144,16 @@ func (c *conn) sayHello() {
 	_ = c.framer.WriteWindowUpdate(0, connWindow-defaultWindow)
 }
 
-// stamped notes when something came on a connection.
-type stamped struct{ c *conn }
+// source is where the reader reads from.
+type source struct{ *conn }
 
-// Read implements io.Reader.
-func (s stamped) Read(b []byte) (int, error) {
-	n, err := s.c.net.Read(b)
-	s.c.readAt.Store(time.Now().UnixNano())
+// Read implements io.Reader. Before it waits for the client it has written what the client is to hear, all answers
+// to what came together in one piece; then it notes when something came.
+func (s source) Read(b []byte) (int, error) {
+	s.out.Lock()
+	s.out.pushElsewhere()
+	n, err := s.net.Read(b)
+	s.readAt.Store(time.Now().UnixNano())
 	return n, err
 }
 

@@ -58,11 +58,7 @@ func (c *conn) endIfDone() {
 func (c *conn) end() {
 	c.out.Lock()
 	for (c.out.writing || len(c.out.pending) > 0) && c.out.err == nil {
-		if !c.out.writing {
-			c.out.pushElsewhere()
-			c.out.Lock()
-			continue
-		}
+		c.out.startWriting()
 		c.out.written.Wait()
 	}
 	c.out.Unlock()

@@ -35,7 +35,7 @@ func (c *conn) readHeaders(head http2.FrameHeader) error {
 	k := newCall(c, head.StreamID)
 	fault := c.request.read(c.framer, c.in, head, &k.request)
 	c.out.Lock()
-	defer c.out.pushElsewhere()
+	defer c.out.Unlock()
 	c.lastID = head.StreamID
 	if fault != nil {
 		return fault

@@ -79,11 +79,16 @@ func (o *output) push() {
 
 // pushElsewhere is push for those who must not wait for a client.
 func (o *output) pushElsewhere() {
+	o.startWriting()
+	o.Unlock()
+}
+
+// startWriting has another goroutine write what is pending, and keeps the lock.
+func (o *output) startWriting() {
 	if !o.writing && len(o.pending) > 0 && o.err == nil {
 		o.writing = true
 		go o.writeOn()
 	}
-	o.Unlock()
 }
 
 // writeOn writes until nothing is pending.

@@ -34,6 +34,7 @@ func (c *conn) throttle() {
 	c.out.Lock()
 	defer c.out.Unlock()
 	for (c.out.full() || c.abandoned >= maxAbandoned) && c.out.err == nil {
+		c.out.startWriting()
 		c.out.written.Wait()
 	}
 }
@@ -47,7 +48,7 @@ func (c *conn) refuseStream(e streamError) error {
 	}
 	k := c.calls[e.id]
 	c.resetStream(e.id, e.code, k)
-	c.out.pushElsewhere()
+	c.out.Unlock()
 	if k != nil {
 		k.cancel()
 	}
@@ -71,7 +72,7 @@ func (c *conn) readFrame(head http2.FrameHeader) error {
 		return readError(err)
 	}
 	c.out.Lock()
-	defer c.out.pushElsewhere()
+	defer c.out.Unlock()
 	switch f := frame.(type) {
 	case *http2.SettingsFrame:
 		return c.onSettings(f)
@@ -211,7 +212,7 @@ func (c *conn) readPadLength(padded bool, length *int) (int, error) {
 // the data is to be thrown away.
 func (c *conn) admitData(head http2.FrameHeader) (*call, error) {
 	c.out.Lock()
-	defer c.out.pushElsewhere()
+	defer c.out.Unlock()
 	if c.idle(head.StreamID) {
 		return nil, protocolError("DATA on a stream that nobody opened")
 	}
@@ -284,7 +285,7 @@ func (c *conn) deliver(k *call, data mem.Buffer, took int, ended bool) error {
 	k.started = k.started || begin
 	k.giveCredit()
 	k.wakeReceiver()
-	c.out.pushElsewhere()
+	c.out.Unlock()
 	if begin {
 		c.server.workers.run(k)
 	}

@@ -35,7 +35,7 @@ func (k *call) reply(v any, last bool) error {
 	case n > k.conn.server.o.MaxSendBytes:
 		return status.Errorf(codes.ResourceExhausted, "trying to send message larger than max (%d vs. %d)", n, k.conn.server.o.MaxSendBytes)
 	}
-	s := source{bufs: data, left: prefixBytes + n, prefixed: true}
+	s := outgoing{bufs: data, left: prefixBytes + n, prefixed: true}
 	s.prefix[0] = flag
 	binary.BigEndian.PutUint32(s.prefix[1:], uint32(n))
 	return k.send(&s, last)
@@ -44,14 +44,14 @@ func (k *call) reply(v any, last bool) error {
 // WriteMessages sends whole messages, each with gRPC's prefix, as they are. The references of its argument stay
 // with the caller. It is for calls that compress nothing.
 func (k *call) WriteMessages(messages mem.BufferSlice) error {
-	return k.send(&source{bufs: messages, left: messages.Len()}, false)
+	return k.send(&outgoing{bufs: messages, left: messages.Len()}, false)
 }
 
 // SendCompress is the encoding of what is sent, or "".
 func (k *call) SendCompress() string { return k.sendEncoding }
 
-// send sends what a source has, in as many frames as it takes, and waits while the client takes no more.
-func (k *call) send(s *source, last bool) error {
+// send sends something, in as many frames as it takes, and waits while the client takes no more.
+func (k *call) send(s *outgoing, last bool) error {
 	c := k.conn
 	c.out.Lock()
 	for {
@@ -118,7 +118,7 @@ func (k *call) waitToSend() {
 }
 
 // appendData appends a frame with n bytes. The lock is held.
-func (k *call) appendData(s *source, n int) {
+func (k *call) appendData(s *outgoing, n int) {
 	c := k.conn
 	c.out.reserve(frameHeaderBytes + n)
 	b := appendFrameHeader(c.out.pending, n, http2.FrameData, 0, k.id)
@@ -166,8 +166,8 @@ func (k *call) endStream(st *status.Status) {
 	c.leave(k)
 }
 
-// source is what is sent: a prefix, and behind it buffers.
-type source struct {
+// outgoing is what is sent: a prefix, and behind it buffers.
+type outgoing struct {
 	prefix   [prefixBytes]byte
 	prefixed bool // the prefix is still to be sent
 	bufs     mem.BufferSlice
@@ -177,7 +177,7 @@ type source struct {
 
 // appendTo appends the next n bytes. They are never fewer than a prefix that is still to be sent, or else that goes
 // in pieces.
-func (s *source) appendTo(b []byte, n int) []byte {
+func (s *outgoing) appendTo(b []byte, n int) []byte {
 	s.left -= n
 	if s.prefixed {
 		m := min(n, prefixBytes-s.at)
