@@ -2,6 +2,7 @@ package transport
 
 import (
 	"net"
+	"runtime"
 	"sync"
 )
 
@@ -37,6 +38,8 @@ type output struct {
 	pending []byte
 	spare   []byte // takes the place of pending while that is written
 	writing bool   // somebody writes
+	// starting says that a goroutine is on its way to write.
+	starting bool
 	err     error  // why nothing is written any more
 
 	answers int       // appended since the last write began
@@ -85,10 +88,24 @@ func (o *output) pushElsewhere() {
 
 // startWriting has another goroutine write what is pending, and keeps the lock.
 func (o *output) startWriting() {
-	if !o.writing && len(o.pending) > 0 && o.err == nil {
-		o.writing = true
-		go o.writeOn()
+	if !o.writing && !o.starting && len(o.pending) > 0 && o.err == nil {
+		o.starting = true
+		go o.writeSoon()
 	}
+}
+
+// writeSoon writes what is pending when those had a turn who are about to append more, or to write it themselves: an
+// answer to a ping often travels with the reply to a call.
+func (o *output) writeSoon() {
+	runtime.Gosched()
+	o.Lock()
+	o.starting = false
+	if o.writing {
+		o.Unlock()
+		return
+	}
+	o.writing = true
+	o.write(-1)
 }
 
 // writeOn writes until nothing is pending.
