@@ -26,6 +26,8 @@ var arguedRooms = map[string]string{
 		"about 4,200 lines, the largest room, and the reason for the height of this wall",
 	"replica": "whoever owns the raft node decides about order, reads, changes, leadership and lag in one loop: one file each",
 	"server":  "the one room that knows all others: building, starting, joining and coming back are one file each and share what is open",
+	"transport": "HTTP/2's streams, gRPC's messages and the way to handlers meet under one lock in each connection; splitting them would cost " +
+		"the goroutines and queues between them that this room exists to spare",
 	"raftlog": "format, recovery and recycling argue about the same bytes",
 	"rpc":     "one file for each part of etcd's eight services, and before all of them one gate, one guard and one table of errors",
 }

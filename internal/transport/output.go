@@ -40,7 +40,7 @@ type output struct {
 	writing bool   // somebody writes
 	// starting says that a goroutine is on its way to write.
 	starting bool
-	err     error  // why nothing is written any more
+	err      error // why nothing is written any more
 
 	answers int       // appended since the last write began
 	unsaid  int       // answers that are not written yet, those being written included

@@ -11,24 +11,59 @@ import (
 	"github.com/keelson-db/keelson/internal/transport"
 )
 
-// TestFaultsOfTheProtocol says something wrong on a connection and wants the error that RFC 9113 names. Where only a
-// stream is at fault, the connection must still carry a call.
-func TestFaultsOfTheProtocol(t *testing.T) {
-	address := start(t, ours(transport.Options{MaxConcurrentStreams: 2}), &service{})
-	frame := func(kind http2.FrameType, flags http2.Flags, id uint32, payload ...byte) func(*raw) {
-		return func(r *raw) { r.must(r.framer.WriteRawFrame(kind, flags, id, payload)) }
+// fault is something wrong to say, and how stream 1 must end of it.
+type fault struct {
+	name, want string
+	say        []func(*raw)
+}
+
+func sayFrame(kind http2.FrameType, flags http2.Flags, id uint32, payload ...byte) func(*raw) {
+	return func(r *raw) { r.must(r.framer.WriteRawFrame(kind, flags, id, payload)) }
+}
+
+func sayHeader(id uint32, end bool, changes ...string) func(*raw) {
+	return func(r *raw) { r.open(id, end, usual(fullPath, changes...)) }
+}
+
+func sayData(id uint32, end bool, b ...byte) func(*raw) {
+	return func(r *raw) { r.must(r.framer.WriteData(id, end, b)) }
+}
+
+// faultsOfControl are in frames that carry no call.
+func faultsOfControl() []fault {
+	frame, header := sayFrame, sayHeader
+	return []fault{
+		{"another frame within a header", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameHeaders, 0, 1, 0x83), frame(http2.FramePing, 0, 0, make([]byte, 8)...)}},
+		{"PRIORITY cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){header(1, false), frame(http2.FramePriority, 0, 1, 1)}},
+		{"RST_STREAM without a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameRSTStream, 0, 0, 0, 0, 0, 1)}},
+		{"RST_STREAM on an idle stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameRSTStream, 0, 1, 0, 0, 0, 1)}},
+		{"RST_STREAM cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){header(1, false), frame(http2.FrameRSTStream, 0, 1, 0)}},
+		{"SETTINGS on a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 1)}},
+		{"SETTINGS cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 1, 2, 3)}},
+		{"SETTINGS acknowledged with a load", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FrameSettings, http2.FlagSettingsAck, 0, 0, 3, 0, 0, 0, 1)}},
+		{"a window of 2^31", "GOAWAY FLOW_CONTROL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 4, 0x80, 0, 0, 0)}},
+		{"frames of 1 byte", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 5, 0, 0, 0, 1)}},
+		{"pushes of a size", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 2, 0, 0, 0, 2)}},
+		{"PUSH_PROMISE", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FramePushPromise, http2.FlagPushPromiseEndHeaders, 1, 0, 0, 0, 2, 0x82)}},
+		{"PING on a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FramePing, 0, 1, make([]byte, 8)...)}},
+		{"PING cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FramePing, 0, 0, 1)}},
+		{"GOAWAY on a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameGoAway, 0, 1, make([]byte, 8)...)}},
+		{"WINDOW_UPDATE of nothing", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 0, 0, 0, 0, 0)}},
+		{"WINDOW_UPDATE of nothing on a stream", "RST PROTOCOL_ERROR", []func(*raw){header(1, false), frame(http2.FrameWindowUpdate, 0, 1, 0, 0, 0, 0)}},
+		{"WINDOW_UPDATE on an idle stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 1, 0, 0, 0, 1)}},
+		{"WINDOW_UPDATE cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 0, 1)}},
+		{"a window past 2^31", "GOAWAY FLOW_CONTROL_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 0, 0x7f, 0xff, 0xff, 0xff)}},
+		{"a stream's window past 2^31", "RST FLOW_CONTROL_ERROR", []func(*raw){header(1, false), frame(http2.FrameWindowUpdate, 0, 1, 0x7f, 0xff, 0xff, 0xff)}},
+		{"all windows past 2^31", "GOAWAY FLOW_CONTROL_ERROR", []func(*raw){header(1, false), frame(http2.FrameWindowUpdate, 0, 1, 0x7f, 0, 0, 0), frame(http2.FrameSettings, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff)}},
+		{"a frame too large", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){header(1, false), frame(http2.FrameData, 0, 1, make([]byte, 16385)...)}},
+		{"too many streams", "RST REFUSED_STREAM", []func(*raw){header(3, false), header(5, false), header(7, false), func(r *raw) { r.outcome(7); r.got[1] = r.got[7] }}},
 	}
-	header := func(id uint32, end bool, changes ...string) func(*raw) {
-		return func(r *raw) { r.open(id, end, usual(fullPath, changes...)) }
-	}
-	data := func(id uint32, end bool, b ...byte) func(*raw) {
-		return func(r *raw) { r.must(r.framer.WriteData(id, end, b)) }
-	}
-	for _, c := range []struct {
-		name string
-		want string // how stream 1 ends
-		say  []func(*raw)
-	}{
+}
+
+// faultsOfCalls are in headers and data.
+func faultsOfCalls() []fault {
+	frame, header, data := sayFrame, sayHeader, sayData
+	return []fault{
 		{"DATA without a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameData, 0, 0, 1)}},
 		{"DATA on an idle stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){data(1, false, 1)}},
 		{"DATA behind the end", "RST STREAM_CLOSED", []func(*raw){header(1, false), data(1, true), data(1, false, 1)}},
@@ -63,31 +98,14 @@ func TestFaultsOfTheProtocol(t *testing.T) {
 		{"less data than promised", "RST PROTOCOL_ERROR", []func(*raw){header(1, false, "content-length", "9"), data(1, true, 0, 0)}},
 		{"no data though promised", "RST PROTOCOL_ERROR", []func(*raw){header(1, true, "content-length", "9")}},
 		{"CONTINUATION without HEADERS", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameContinuation, 0, 1, 0x82)}},
-		{"another frame within a header", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameHeaders, 0, 1, 0x83), frame(http2.FramePing, 0, 0, make([]byte, 8)...)}},
-		{"PRIORITY cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){header(1, false), frame(http2.FramePriority, 0, 1, 1)}},
-		{"RST_STREAM without a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameRSTStream, 0, 0, 0, 0, 0, 1)}},
-		{"RST_STREAM on an idle stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameRSTStream, 0, 1, 0, 0, 0, 1)}},
-		{"RST_STREAM cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){header(1, false), frame(http2.FrameRSTStream, 0, 1, 0)}},
-		{"SETTINGS on a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 1)}},
-		{"SETTINGS cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 1, 2, 3)}},
-		{"SETTINGS acknowledged with a load", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FrameSettings, http2.FlagSettingsAck, 0, 0, 3, 0, 0, 0, 1)}},
-		{"a window of 2^31", "GOAWAY FLOW_CONTROL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 4, 0x80, 0, 0, 0)}},
-		{"frames of 1 byte", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 5, 0, 0, 0, 1)}},
-		{"pushes of a size", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 2, 0, 0, 0, 2)}},
-		{"PUSH_PROMISE", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FramePushPromise, http2.FlagPushPromiseEndHeaders, 1, 0, 0, 0, 2, 0x82)}},
-		{"PING on a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FramePing, 0, 1, make([]byte, 8)...)}},
-		{"PING cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FramePing, 0, 0, 1)}},
-		{"GOAWAY on a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameGoAway, 0, 1, make([]byte, 8)...)}},
-		{"WINDOW_UPDATE of nothing", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 0, 0, 0, 0, 0)}},
-		{"WINDOW_UPDATE of nothing on a stream", "RST PROTOCOL_ERROR", []func(*raw){header(1, false), frame(http2.FrameWindowUpdate, 0, 1, 0, 0, 0, 0)}},
-		{"WINDOW_UPDATE on an idle stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 1, 0, 0, 0, 1)}},
-		{"WINDOW_UPDATE cut off", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 0, 1)}},
-		{"a window past 2^31", "GOAWAY FLOW_CONTROL_ERROR", []func(*raw){frame(http2.FrameWindowUpdate, 0, 0, 0x7f, 0xff, 0xff, 0xff)}},
-		{"a stream's window past 2^31", "RST FLOW_CONTROL_ERROR", []func(*raw){header(1, false), frame(http2.FrameWindowUpdate, 0, 1, 0x7f, 0xff, 0xff, 0xff)}},
-		{"all windows past 2^31", "GOAWAY FLOW_CONTROL_ERROR", []func(*raw){header(1, false), frame(http2.FrameWindowUpdate, 0, 1, 0x7f, 0, 0, 0), frame(http2.FrameSettings, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff)}},
-		{"a frame too large", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){header(1, false), frame(http2.FrameData, 0, 1, make([]byte, 16385)...)}},
-		{"too many streams", "RST REFUSED_STREAM", []func(*raw){header(3, false), header(5, false), header(7, false), func(r *raw) { r.outcome(7); r.got[1] = r.got[7] }}},
-	} {
+	}
+}
+
+// TestFaultsOfTheProtocol says something wrong on a connection and wants the error that RFC 9113 names. Where only a
+// stream is at fault, the connection must still carry a call.
+func TestFaultsOfTheProtocol(t *testing.T) {
+	address := start(t, ours(transport.Options{MaxConcurrentStreams: 2}), &service{})
+	for _, c := range append(faultsOfControl(), faultsOfCalls()...) {
 		t.Run(c.name, func(t *testing.T) {
 			r := connect(t, address)
 			for _, say := range c.say {
