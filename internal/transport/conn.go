@@ -65,6 +65,7 @@ type conn struct {
 	recvWindow    int  // what the client may still send
 	sent          bool // something was sent since the last ping of the client
 
+	greeted     bool        // the client has said its settings
 	draining    bool        // a stop has begun
 	drainAgain  *time.Timer // until the second GOAWAY
 	lastAllowed uint32      // no stream above is served any more; 0 before the second GOAWAY
@@ -130,6 +131,7 @@ func (c *conn) greet() error {
 	}
 	c.out.Lock()
 	defer c.out.Unlock()
+	c.greeted = true
 	c.startKeepalive()
 	return c.raw.SetDeadline(time.Time{})
 }

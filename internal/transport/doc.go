@@ -25,7 +25,7 @@
 //
 // # Limits
 //
-// Of frames: maxFrameBytes; of headers: maxHeaderListBytes and maxContinuations; of messages: Options.MaxRecvBytes and
+// Of frames: maxFrameBytes; of headers: maxHeaderListBytes and maxContinuations; of settings: maxSettings; of messages: Options.MaxRecvBytes and
 // MaxSendBytes; of what a client may send unasked: streamWindow and connWindow; of what is pending: maxPendingBytes for
 // senders; maxUnwrittenBytes, maxUnwrittenAnswers and maxBlockedSenders, at which reading stops; of calls: Options.MaxConcurrentStreams, and
 // maxAbandoned; of time: Options.HandshakeTimeout, Keepalive and Enforcement, drainTime, lingerTime. Each stands

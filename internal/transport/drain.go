@@ -17,7 +17,7 @@ var drainPing = [8]byte{'k', 'e', 'e', 'l', 'd', 'o', 'n', 'e'}
 // all calls have.
 func (c *conn) drain() {
 	c.out.Lock()
-	if c.framer == nil || c.out.to == nil {
+	if !c.greeted {
 		c.out.Unlock()
 		c.close() // it has not even begun
 		return

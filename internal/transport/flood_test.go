@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -38,7 +39,7 @@ func TestAFloodThatNobodyAnswersIsHeldUp(t *testing.T) {
 			r := connect(t, address, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 			r.must(r.framer.WriteWindowUpdate(0, 1<<30))
 			out := hold(r)
-			r.framer = http2.NewFramer(out, nil)
+			r.framer = http2.NewFramer(bufio.NewWriterSize(out, floodBytes), nil)
 			r.framer.AllowIllegalWrites = true
 			var before, after runtime.MemStats
 			runtime.GC()
@@ -59,6 +60,10 @@ func TestAFloodThatNobodyAnswersIsHeldUp(t *testing.T) {
 		})
 	}
 }
+
+// floodBytes is how much is written at once. The system lets a trickle through for a while when nobody reads any more;
+// of so much it does not take all in time.
+const floodBytes = 32 << 10
 
 // heldWriter notes when a connection takes no more.
 type heldWriter struct {
@@ -102,7 +107,7 @@ func TestRapidResetIsHeldUp(t *testing.T) {
 	address := start(t, ours(transport.Options{}), s)
 	r := connect(t, address)
 	out := hold(r)
-	r.framer = http2.NewFramer(out, nil)
+	r.framer = http2.NewFramer(bufio.NewWriterSize(out, floodBytes), nil)
 	for id := uint32(1); !out.held && id < 1_000_000; id += 2 {
 		r.open(id, false, usual(fullPath))
 		r.must(r.framer.WriteRSTStream(id, http2.ErrCodeCancel))

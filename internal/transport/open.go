@@ -150,8 +150,11 @@ func (c *conn) begin(k *call) {
 
 // abort answers a header that does not become a call. The lock is held.
 func (c *conn) abort(k *call, st *status.Status, code int) {
-	k.appendTrailer(st, code)
 	c.out.answer()
+	if !k.appendTrailer(st, code) {
+		c.resetStream(k.id, http2.ErrCodeInternal, nil)
+		return
+	}
 	if !k.in.ended {
 		_ = c.framer.WriteRSTStream(k.id, http2.ErrCodeNo)
 		c.remember(k.id)

@@ -43,6 +43,7 @@ func faultsOfControl() []fault {
 		{"SETTINGS acknowledged with a load", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){frame(http2.FrameSettings, http2.FlagSettingsAck, 0, 0, 3, 0, 0, 0, 1)}},
 		{"a window of 2^31", "GOAWAY FLOW_CONTROL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 4, 0x80, 0, 0, 0)}},
 		{"frames of 1 byte", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 5, 0, 0, 0, 1)}},
+		{"too many settings", "GOAWAY ENHANCE_YOUR_CALM", []func(*raw){frame(http2.FrameSettings, 0, 0, make([]byte, 6*101)...)}},
 		{"pushes of a size", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameSettings, 0, 0, 0, 2, 0, 0, 0, 2)}},
 		{"PUSH_PROMISE", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FramePushPromise, http2.FlagPushPromiseEndHeaders, 1, 0, 0, 0, 2, 0x82)}},
 		{"PING on a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FramePing, 0, 1, make([]byte, 8)...)}},
@@ -250,8 +251,10 @@ func TestAHeaderThatTheClientDoesNotTake(t *testing.T) {
 	r.open(1, true, usual("/no/such"))
 	r.open(3, false, usual(fullPath))
 	r.must(r.framer.WriteData(3, false, []byte{9, 0, 0, 0, 0}))
-	if got := r.outcome(3); got != "RST INTERNAL_ERROR" {
-		t.Error(got)
+	for id := uint32(1); id <= 3; id += 2 {
+		if got := r.outcome(id); got != "RST INTERNAL_ERROR" {
+			t.Errorf("stream %d: %s", id, got)
+		}
 	}
 }
 

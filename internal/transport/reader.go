@@ -8,6 +8,9 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
+// maxSettings is how many settings a frame may have: there are less than ten kinds, and each one may concern all calls.
+const maxSettings = 100
+
 // read handles the client's frames until the connection ends.
 func (c *conn) read() error {
 	for {
@@ -94,6 +97,9 @@ func (c *conn) readFrame(head http2.FrameHeader) error {
 func (c *conn) onSettings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
+	}
+	if f.NumSettings() > maxSettings {
+		return connError{http2.ErrCodeEnhanceYourCalm, "too many settings"}
 	}
 	if err := f.ForeachSetting(c.onSetting); err != nil {
 		return err

@@ -68,7 +68,9 @@ func (l *block) addAll(md metadata.MD) {
 			if isBinary(name) {
 				v = base64.RawStdEncoding.EncodeToString([]byte(v))
 			}
-			l.add(name, v)
+			if printable(v) {
+				l.add(name, v)
+			}
 		}
 	}
 }
