@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,9 +14,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding/gzip"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/keelson-db/keelson/internal/transport"
@@ -431,5 +434,59 @@ func TestAReceiverHoldsUpItsClient(t *testing.T) {
 	}
 	if r, err := stream.CloseAndRecv(); err != nil || r.AggregatedPayloadSize != 3_000_000 {
 		t.Errorf("%v, %v", r, err)
+	}
+}
+
+// TestMessagesTravelTogether has a handler send two messages in one piece, behind one that was sent as usual.
+func TestMessagesTravelTogether(t *testing.T) {
+	s := &service{full: func(stream testpb.TestService_FullDuplexCallServer) error {
+		if err := stream.Send(&testpb.StreamingOutputCallResponse{Payload: body(1)}); err != nil {
+			return err
+		}
+		way := grpc.ServerTransportStreamFromContext(stream.Context()).(interface {
+			WriteMessages(mem.BufferSlice) error
+		})
+		var both []byte
+		for _, n := range []int{2, 100_000} {
+			b, err := proto.Marshal(&testpb.StreamingOutputCallResponse{Payload: body(n)})
+			if err != nil {
+				return err
+			}
+			both = append(binary.BigEndian.AppendUint32(append(both, 0), uint32(len(b))), b...)
+		}
+		return way.WriteMessages(mem.BufferSlice{mem.SliceBuffer(both)})
+	}}
+	client := dial(t, start(t, ours(transport.Options{}), s))
+	stream, err := client.FullDuplexCall(limit(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 2, 100_000} {
+		if r, err := stream.Recv(); err != nil || len(r.Payload.GetBody()) != n {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+	}
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+}
+
+// TestAContextTellsItsCall asks a call's context in the ways of gRPC's packages, and lets other contexts hang on it.
+func TestAContextTellsItsCall(t *testing.T) {
+	type key struct{}
+	s := &service{unary: func(ctx context.Context, _ *testpb.SimpleRequest) (*testpb.SimpleResponse, error) {
+		child, cancel := context.WithCancel(context.WithValue(ctx, key{}, 7))
+		defer cancel()
+		if _, ok := metadata.FromIncomingContext(child); !ok || child.Value(key{}) != 7 || ctx.Value(key{}) != nil {
+			return nil, status.Error(codes.Internal, "a value is lost")
+		}
+		if _, ok := ctx.Deadline(); ok {
+			return nil, status.Error(codes.Internal, "a deadline from nowhere")
+		}
+		return &testpb.SimpleResponse{}, nil
+	}}
+	client := dial(t, start(t, ours(transport.Options{}), s))
+	if _, err := client.UnaryCall(context.Background(), &testpb.SimpleRequest{}); err != nil {
+		t.Error(err)
 	}
 }
