@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"errors"
 	"io"
 
 	"golang.org/x/net/http2"
@@ -16,13 +15,11 @@ func (c *conn) read() error {
 	for {
 		c.throttle()
 		head, err := c.framer.ReadFrameHeader()
-		if err == nil {
-			err = c.readFrame(head)
-		} else {
-			err = readError(err)
+		if err != nil {
+			return readError(err)
 		}
-		var ofStream streamError
-		if errors.As(err, &ofStream) {
+		err = c.readFrame(head)
+		if ofStream, ok := err.(streamError); ok {
 			err = c.refuseStream(ofStream)
 		}
 		if err != nil {
