@@ -67,7 +67,7 @@ func faultsOfCalls() []fault {
 	return []fault{
 		{"DATA without a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameData, 0, 0, 1)}},
 		{"DATA on an idle stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){data(1, false, 1)}},
-		{"DATA behind the end", "RST STREAM_CLOSED", []func(*raw){header(1, false), data(1, true), data(1, false, 1)}},
+		{"DATA behind the end", "RST STREAM_CLOSED", []func(*raw){header(1, false, ":path", inputPath), data(1, true), data(1, false, 1)}},
 		{"DATA with too much padding", "GOAWAY PROTOCOL_ERROR", []func(*raw){header(1, false), frame(http2.FrameData, http2.FlagDataPadded, 1, 9, 1)}},
 		{"DATA padded without length", "GOAWAY FRAME_SIZE_ERROR", []func(*raw){header(1, false), frame(http2.FrameData, http2.FlagDataPadded, 1)}},
 		{"HEADERS without a stream", "GOAWAY PROTOCOL_ERROR", []func(*raw){frame(http2.FrameHeaders, http2.FlagHeadersEndHeaders, 0, 0x82)}},
@@ -105,7 +105,10 @@ func faultsOfCalls() []fault {
 // TestFaultsOfTheProtocol says something wrong on a connection and wants the error that RFC 9113 names. Where only a
 // stream is at fault, the connection must still carry a call.
 func TestFaultsOfTheProtocol(t *testing.T) {
-	address := start(t, ours(transport.Options{MaxConcurrentStreams: 2}), &service{})
+	address := start(t, ours(transport.Options{MaxConcurrentStreams: 2}), &service{input: func(stream testpb.TestService_StreamingInputCallServer) error {
+		<-stream.Context().Done()
+		return nil
+	}})
 	for _, c := range append(faultsOfControl(), faultsOfCalls()...) {
 		t.Run(c.name, func(t *testing.T) {
 			r := connect(t, address)
@@ -201,9 +204,8 @@ func TestAClientThatSendsMoreThanItMay(t *testing.T) {
 	s := &service{input: func(testpb.TestService_StreamingInputCallServer) error { <-block; return nil }}
 	address := start(t, ours(transport.Options{}), s)
 	full := make([]byte, 16384)
-	const path = "/grpc.testing.TestService/StreamingInputCall"
 	r := connect(t, address)
-	r.open(1, false, usual(path))
+	r.open(1, false, usual(inputPath))
 	for range 4 {
 		r.must(r.framer.WriteData(1, false, full))
 	}

@@ -72,6 +72,7 @@ func (r *raw) must(err error) {
 }
 
 const unaryPath = "/grpc.testing.TestService/UnaryCall"
+const inputPath = "/grpc.testing.TestService/StreamingInputCall"
 const fullPath = "/grpc.testing.TestService/FullDuplexCall"
 
 // usual is the header of a call; pairs of names and values are added, or take the place of what has their name. An
