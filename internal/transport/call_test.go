@@ -229,7 +229,10 @@ func TestDeadlinesReachTheHandler(t *testing.T) {
 		return nil, ctx.Err()
 	}}
 	client := dial(t, start(t, ours(transport.Options{}), s))
-	ctx, cancel := context.WithTimeout(context.Background(), testTime/200)
+	if _, err := client.EmptyCall(limit(t), &testpb.Empty{}); err != nil { // now it is connected
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), testTime/20)
 	defer cancel()
 	if _, err := client.UnaryCall(ctx, &testpb.SimpleRequest{}); status.Code(err) != codes.DeadlineExceeded {
 		t.Error(err)
