@@ -35,7 +35,7 @@ func TestAFloodThatNobodyAnswersIsHeldUp(t *testing.T) {
 		"calls": func(r *raw, id uint32) error { r.call(2*id+1, 1000); return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			address := start(t, ours(transport.Options{Enforcement: keepalive.EnforcementPolicy{MinTime: 1, PermitWithoutStream: true}}), &service{})
+			address := startSmall(t, ours(transport.Options{Enforcement: keepalive.EnforcementPolicy{MinTime: 1, PermitWithoutStream: true}}), &service{})
 			r := connect(t, address, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 			r.must(r.framer.WriteWindowUpdate(0, 1<<30))
 			out := hold(r)
@@ -71,6 +71,28 @@ type heldWriter struct {
 	held bool
 }
 
+// smallBuffers is a listener whose connections have small buffers in the system.
+type smallBuffers struct{ net.Listener }
+
+func (l smallBuffers) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		tcp := conn.(*net.TCPConn)
+		err = errors.Join(tcp.SetReadBuffer(floodBytes), tcp.SetWriteBuffer(floodBytes))
+	}
+	return conn, err
+}
+
+// startSmall is start with small buffers, so that few answers fill them.
+func startSmall(t testing.TB, server served, s *service) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startOn(t, smallBuffers{listener}, server, s)
+}
+
 // hold makes the system's buffers of a connection small, so that it takes no more soon.
 func hold(r *raw) *heldWriter {
 	tcp := r.conn.(*net.TCPConn)
@@ -104,7 +126,7 @@ func TestRapidResetIsHeldUp(t *testing.T) {
 		running.Add(-1)
 		return nil
 	}}
-	address := start(t, ours(transport.Options{}), s)
+	address := startSmall(t, ours(transport.Options{}), s)
 	r := connect(t, address)
 	out := hold(r)
 	r.framer = http2.NewFramer(bufio.NewWriterSize(out, floodBytes), nil)

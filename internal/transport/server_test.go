@@ -95,6 +95,11 @@ func start(t testing.TB, server served, s *service) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startOn(t, listener, server, s)
+}
+
+func startOn(t testing.TB, listener net.Listener, server served, s *service) string {
+	t.Helper()
 	testpb.RegisterTestServiceServer(server, s)
 	var serving sync.WaitGroup
 	serving.Go(func() {
