@@ -232,7 +232,7 @@ func TestDeadlinesReachTheHandler(t *testing.T) {
 	if _, err := client.EmptyCall(limit(t), &testpb.Empty{}); err != nil { // now it is connected
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), testTime/20)
+	ctx, cancel := context.WithTimeout(context.Background(), testTime/60)
 	defer cancel()
 	if _, err := client.UnaryCall(ctx, &testpb.SimpleRequest{}); status.Code(err) != codes.DeadlineExceeded {
 		t.Error(err)

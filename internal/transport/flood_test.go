@@ -104,7 +104,7 @@ func (w *heldWriter) Write(b []byte) (int, error) {
 	if w.held {
 		return len(b), nil
 	}
-	_ = w.conn.SetWriteDeadline(time.Now().Add(testTime / 20))
+	_ = w.conn.SetWriteDeadline(time.Now().Add(testTime / 60))
 	_, err := w.conn.Write(b)
 	w.held = errors.Is(err, os.ErrDeadlineExceeded)
 	if w.held {
@@ -201,7 +201,7 @@ func TestPingsBesideDataAreFine(t *testing.T) {
 }
 
 func TestASilentClientIsPingedAndDropped(t *testing.T) {
-	o := keepalive.ServerParameters{Time: testTime / 40, Timeout: testTime / 10}
+	o := keepalive.ServerParameters{Time: testTime / 120, Timeout: testTime / 30}
 	address := start(t, ours(transport.Options{Keepalive: o}), &service{})
 	r := connect(t, address)
 	begun := time.Now()

@@ -261,7 +261,7 @@ func TestAHeaderThatTheClientDoesNotTake(t *testing.T) {
 }
 
 func TestConnectionsThatAreNone(t *testing.T) {
-	address := start(t, ours(transport.Options{HandshakeTimeout: testTime / 100}), &service{})
+	address := start(t, ours(transport.Options{HandshakeTimeout: testTime / 300}), &service{})
 	for name, say := range map[string]string{
 		"silence":       "",
 		"half of it":    http2.ClientPreface[:10],
