@@ -58,8 +58,7 @@ type conn struct {
 	left      [maxLeftStreams]uint32
 	leftNext  int
 
-	sendWindow    int64 // what the client lets us send on all streams
-	initialWindow int64 // and on a new stream
+	initialWindow int64 // what the client lets us send on a new stream
 	maxHeaderList uint32
 	shrinkTable   bool // the next header begins with the news that we use no dynamic table
 	recvWindow    int  // what the client may still send
@@ -77,9 +76,9 @@ type conn struct {
 func newConn(s *Server, raw net.Conn) *conn {
 	c := &conn{
 		server: s, raw: raw, net: raw, calls: map[uint32]*call{},
-		sendWindow: defaultWindow, initialWindow: defaultWindow, recvWindow: connWindow, maxHeaderList: 1<<32 - 1,
+		initialWindow: defaultWindow, recvWindow: connWindow, maxHeaderList: 1<<32 - 1,
 	}
-	c.out.pool = &s.buffers
+	c.out.pool, c.out.window = &s.buffers, defaultWindow
 	c.out.written.L = &c.out.Mutex
 	return c
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -45,7 +46,8 @@ type output struct {
 	answers int       // appended since the last write began
 	unsaid  int       // answers that are not written yet, those being written included
 	written sync.Cond // told after each write, and when reading may go on
-	blocked []*call   // who waits for room here, or for the connection's window
+	blocked []*call   // who waits for room here, or for the window
+	window  int64     // what the client lets us send on all streams
 }
 
 // Write implements io.Writer for the framer; it appends to what is pending.
@@ -124,6 +126,7 @@ func (o *output) write(turns int) {
 		}
 		b, answers := o.pending, o.answers
 		o.pending, o.spare, o.answers = o.spare, nil, 0
+		o.wakeNext()
 		o.Unlock()
 		_, err := o.to.Write(b)
 		o.Lock()
@@ -133,7 +136,7 @@ func (o *output) write(turns int) {
 			o.fail(err)
 			o.to.Close() // the reader notices and ends everything
 		}
-		o.wake()
+		o.written.Broadcast()
 	}
 	if o.err != nil {
 		o.pending = nil
@@ -160,18 +163,45 @@ func (o *output) fail(err error) {
 		o.err = err
 	}
 	o.pending, o.spare = nil, nil
-	o.wake()
-}
-
-// wake tells those who wait that there may be room again.
-func (o *output) wake() {
-	for i, k := range o.blocked {
+	for _, k := range o.blocked {
 		k.queued = false
 		k.wakeSender()
-		o.blocked[i] = nil
 	}
-	o.blocked = o.blocked[:0]
+	o.blocked = nil
 	o.written.Broadcast()
+}
+
+// congested reports whether senders must wait, on whatever stream.
+func (o *output) congested() bool { return len(o.pending) >= maxPendingBytes || o.window <= 0 }
+
+// wakeNext tells the first of those who wait that it may go on; it tells the next one, if there is something left for
+// it. To wake all at once would have them fight for what is enough for one.
+func (o *output) wakeNext() {
+	if len(o.blocked) == 0 || o.congested() {
+		return
+	}
+	k := o.blocked[0]
+	o.blocked = slices.Delete(o.blocked, 0, 1)
+	k.queued = false
+	k.wakeSender()
+}
+
+// block puts a call among those who wait; in front if its turn had come and somebody else was quicker.
+func (o *output) block(k *call, front bool) {
+	k.queued = true
+	at := len(o.blocked)
+	if front {
+		at = 0
+	}
+	o.blocked = slices.Insert(o.blocked, at, k)
+}
+
+// unblock takes a call away that waits no longer, for another reason than its turn.
+func (o *output) unblock(k *call) {
+	k.queued = false
+	if i := slices.Index(o.blocked, k); i >= 0 {
+		o.blocked = slices.Delete(o.blocked, i, i+1)
+	}
 }
 
 // answer notes that the frame appended last answers one of the client's.

@@ -130,10 +130,10 @@ func (c *conn) onSetting(s http2.Setting) error {
 
 func (c *conn) onWindowUpdate(f *http2.WindowUpdateFrame) error {
 	if f.StreamID == 0 {
-		if c.sendWindow += int64(f.Increment); c.sendWindow > maxWindow {
+		if c.out.window += int64(f.Increment); c.out.window > maxWindow {
 			return connError{http2.ErrCodeFlowControl, "the window is too large"}
 		}
-		c.out.wake()
+		c.out.wakeNext()
 		return nil
 	}
 	if c.idle(f.StreamID) {

@@ -54,14 +54,16 @@ func (k *call) SendCompress() string { return k.sendEncoding }
 func (k *call) send(s *outgoing, last bool) error {
 	c := k.conn
 	c.out.Lock()
-	for {
+	for waited := false; ; waited = true {
 		if k.closed || c.out.err != nil || k.Err() != nil {
 			err := k.unsendable()
+			c.out.wakeNext()
 			c.out.Unlock()
 			return err
 		}
 		if !k.headerSent {
 			if err := k.appendHeader(); err != nil {
+				c.out.wakeNext()
 				c.out.push()
 				return err
 			}
@@ -72,8 +74,9 @@ func (k *call) send(s *outgoing, last bool) error {
 		if s.left == 0 {
 			break
 		}
-		k.waitToSend()
+		k.waitToSend(waited)
 	}
+	c.out.wakeNext()
 	if last {
 		k.returned = true
 		k.endStream(nil)
@@ -93,21 +96,23 @@ func (k *call) unsendable() error {
 // allowance is how much data may be appended at once; 0 if it must wait. The lock is held.
 func (k *call) allowance() int {
 	c := k.conn
-	if len(c.out.pending) >= maxPendingBytes {
+	if c.out.congested() {
 		return 0
 	}
-	return int(max(0, min(k.sendWindow, c.sendWindow, maxFrameBytes)))
+	return int(max(0, min(k.sendWindow, c.out.window, maxFrameBytes)))
 }
 
-// waitToSend waits until it is worth another try. The lock is held, before and after.
-func (k *call) waitToSend() {
+// waitToSend waits until it is worth another try, for the connection or for the stream's own window. The lock is held,
+// before and after.
+func (k *call) waitToSend(again bool) {
 	out := &k.conn.out
 	if k.canSend == nil {
 		k.canSend = make(chan struct{}, 1)
 	}
-	if !k.queued {
-		k.queued = true
-		out.blocked = append(out.blocked, k)
+	if out.congested() {
+		out.block(k, again)
+	} else {
+		out.wakeNext()
 	}
 	out.push()
 	select {
@@ -115,6 +120,9 @@ func (k *call) waitToSend() {
 	case <-k.Done():
 	}
 	out.Lock()
+	if k.queued {
+		out.unblock(k)
+	}
 }
 
 // appendData appends a frame with n bytes. The lock is held.
@@ -124,7 +132,7 @@ func (k *call) appendData(s *outgoing, n int) {
 	b := appendFrameHeader(c.out.pending, n, http2.FrameData, 0, k.id)
 	c.out.pending = s.appendTo(b, n)
 	k.sendWindow -= int64(n)
-	c.sendWindow -= int64(n)
+	c.out.window -= int64(n)
 	c.sent = true
 }
 
