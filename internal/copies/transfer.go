@@ -70,7 +70,7 @@ func (t *transfer) connect(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errBroken, errors.Join(err, context.Cause(ctx)))
 	}
 	defer resp.Body.Close() // what was read is all that is wanted
-	if err := t.accept(ctx, resp); err != nil {
+	if err := t.accept(resp); err != nil {
 		return err
 	}
 	for {
@@ -113,7 +113,7 @@ func (t *transfer) ask(ctx context.Context, method string) (*http.Response, erro
 }
 
 // accept reads the head of an answer, and gets ready for the rows if it is the first one.
-func (t *transfer) accept(ctx context.Context, resp *http.Response) error {
+func (t *transfer) accept(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		return t.refused(resp)
 	}

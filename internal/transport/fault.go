@@ -68,11 +68,11 @@ func asStatus(err error) *status.Status {
 // asRPCError is what a handler hears of an error of its stream.
 func asRPCError(err error) error {
 	switch {
-	case err == nil || err == io.EOF:
+	case err == nil || errors.Is(err, io.EOF):
 		return err
-	case err == io.ErrUnexpectedEOF:
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		return status.Error(codes.Internal, err.Error())
-	case err == context.DeadlineExceeded || err == context.Canceled:
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return status.FromContextError(err).Err()
 	}
 	if _, ok := status.FromError(err); ok {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 
 	"golang.org/x/net/http2"
@@ -18,12 +19,14 @@ func (c *conn) read() error {
 		if err != nil {
 			return readError(err)
 		}
-		err = c.readFrame(head)
-		if ofStream, ok := err.(streamError); ok {
-			err = c.refuseStream(ofStream)
-		}
-		if err != nil {
-			return err
+		if err := c.readFrame(head); err != nil {
+			var ofStream streamError
+			if !errors.As(err, &ofStream) {
+				return err
+			}
+			if err := c.refuseStream(ofStream); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 
 	"google.golang.org/grpc/codes"
@@ -22,10 +23,10 @@ func (k *call) receive(v any) error {
 	if err == nil && k.method.asksOnce {
 		err = k.receiveEnd()
 	}
-	if err == io.EOF && k.method.asksOnce && !k.asked {
+	if errors.Is(err, io.EOF) && k.method.asksOnce && !k.asked {
 		err = status.Error(codes.Internal, "cardinality violation: received no request message from non-client-streaming RPC")
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = asRPCError(err)
 		k.finish(status.Convert(err), false)
 	}
@@ -54,10 +55,10 @@ func (k *call) receiveOne(v any) error {
 func (k *call) receiveEnd() error {
 	_, message, err := k.next()
 	message.Free()
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return status.Error(codes.Internal, "cardinality violation: received multiple request messages for non-client-streaming RPC")
-	case io.EOF:
+	case errors.Is(err, io.EOF):
 		return nil
 	}
 	return err

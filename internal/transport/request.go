@@ -35,7 +35,6 @@ type request struct {
 	timed                bool
 	length               int64 // that the header promises, less what has come; negative for no promise
 	fields               []hpack.HeaderField
-	binaries             bool // some of fields were sent in base 64
 
 	tooLarge  bool
 	malformed bool   // as HTTP/2 sees it

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"google.golang.org/grpc"
@@ -49,7 +50,7 @@ func (s *stream) RecvMsg(v any) error { return s.call.receive(v) }
 // SendMsg implements grpc.ServerStream. Who is told of an error has nothing more to say: the client hears it at once.
 func (s *stream) SendMsg(v any) error {
 	err := s.call.reply(v, false)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		s.call.finish(status.Convert(err), false)
 	}
 	return err
