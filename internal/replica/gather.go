@@ -12,8 +12,8 @@ const (
 )
 
 // gather makes a busy leader's batches larger. When a quorum has a batch, its clients hear of it and many come back at
-// once, just behind the next batch: so they would come in three groups, each paying for a sync and the messages to every
-// member. A leader that waits a moment finds two of the groups in one batch. Run owns it.
+// once, just behind the next batch: so they would take turns in small groups, each paying for a sync and the messages to every
+// member. A leader that waits a moment finds more of them in one batch. Run owns it.
 type gather struct {
 	timer    *time.Timer
 	parts    int           // of the last batch

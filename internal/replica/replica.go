@@ -194,17 +194,13 @@ func (r *Replica) Machine() *state.Machine { return r.machine }
 // Propose hands in a command and waits until it is applied. An error means that it was refused or that
 // its outcome is unknown; the command's own error is in the Result.
 func (r *Replica) Propose(ctx context.Context, op command.Op) (state.Result, error) {
-	return r.proposeIn(ctx, 0, op)
+	return r.ProposeIn(ctx, 0, op)
 }
 
 // ProposeIn is Propose for what this member decides as the leader of a term, such as the end of a lease: no other leader
-// is given it, because that one may know better by now. The error is ErrNotLeader then.
+// is given it, because that one may know better by now. The error is ErrNotLeader then. Term 0 stands for any term and leader.
 func (r *Replica) ProposeIn(ctx context.Context, term uint64, op command.Op) (state.Result, error) {
-	return r.proposeIn(ctx, term, op)
-}
-
-func (r *Replica) proposeIn(ctx context.Context, reign uint64, op command.Op) (state.Result, error) {
-	one := &proposal{id: r.proposals.newID(), op: op, reign: reign, since: time.Now(), done: make(chan outcome, 1)}
+	one := &proposal{id: r.proposals.newID(), op: op, reign: term, since: time.Now(), done: make(chan outcome, 1)}
 	if !command.Allowed(op, r.machine.Level()) {
 		return state.Result{}, ErrLevel
 	}

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/http"
 	"time"
@@ -17,8 +16,6 @@ import (
 // maxAbandoned is how many calls of a connection may still run whose streams their client has reset. At more the
 // connection is not read until some have ended, so that nobody makes work faster than it is done.
 const maxAbandoned = 1024
-
-func http2FrameStream(b []byte) uint32 { return binary.BigEndian.Uint32(b) &^ (1 << 31) }
 
 // readHeaders reads a header. It opens a stream, or is a trailer.
 func (c *conn) readHeaders(head http2.FrameHeader) error {

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"errors"
 	"io"
 
@@ -99,7 +100,7 @@ func (k *call) ended() error {
 	if err := k.Err(); err != nil {
 		return status.FromContextError(err).Err()
 	}
-	return status.FromContextError(errCanceled).Err()
+	return status.FromContextError(context.Canceled).Err()
 }
 
 // unpack decompresses a message, which it frees.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"strconv"
@@ -126,8 +127,8 @@ func (r *requestReader) fragment(in io.Reader, head http2.FrameHeader) ([]byte, 
 		if len(b) < priorityBytes {
 			return nil, connError{http2.ErrCodeFrameSize, "no room for the priority"}
 		}
-		on := http2FrameStream(b)
-		if on == head.StreamID {
+		const exclusive = 1 << 31 // the bit before the stream that it depends on
+		if binary.BigEndian.Uint32(b)&^exclusive == head.StreamID {
 			r.to.malformed = true // it would depend on itself
 		}
 		b = b[priorityBytes:]

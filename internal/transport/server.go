@@ -77,7 +77,10 @@ func (s *Server) Serve(l net.Listener) error {
 		if t, ok := err.(interface{ Temporary() bool }); !ok || !t.Temporary() {
 			return err
 		}
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-s.stopped:
+		}
 		pause = min(2*pause, acceptPauseMax)
 	}
 }

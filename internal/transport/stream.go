@@ -16,9 +16,6 @@ var (
 	_ grpc.ServerTransportStream = (*call)(nil)
 )
 
-// errCanceled is why a stream is over whose call does not say why.
-var errCanceled = context.Canceled
-
 // stream is a call as its stream handler sees it. One goroutine may send and another receive.
 type stream struct{ call *call }
 

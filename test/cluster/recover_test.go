@@ -116,6 +116,22 @@ func TestAClusterIsRebuiltFromTwoDirectories(t *testing.T) {
 	}
 }
 
+// onlyTheLeaderIsLeft kills a cluster under load: the followers for good, with their directories, and then the leader.
+func onlyTheLeaderIsLeft(t *testing.T) (c *harness.Cluster, load *harness.Load, left *harness.Member, gone []*harness.Member) {
+	t.Helper()
+	c = harness.Found(t, harness.Founding{Args: quick()})
+	load = c.Load(t)
+	load.Await(t, someCalls)
+	left, gone = c.Leader(t), c.Followers(t)
+	for _, m := range gone {
+		load.Leave(m)
+		m.Kill9(t)
+		m.Wipe(t)
+	}
+	left.Kill9(t)
+	return c, load, left, gone
+}
+
 // TestAClusterIsRebuiltFromItsLeader kills the followers for good, under load, and deletes their directories. Nothing can have
 // been acknowledged without the leader, though the command cannot know that; everything is there.
 func TestAClusterIsRebuiltFromItsLeader(t *testing.T) {
@@ -123,16 +139,7 @@ func TestAClusterIsRebuiltFromItsLeader(t *testing.T) {
 	if !onKeelson() {
 		t.Skip("a real etcd has no such command")
 	}
-	c := harness.Found(t, harness.Founding{Args: quick()})
-	load := c.Load(t)
-	load.Await(t, someCalls)
-	left, gone := c.Leader(t), c.Followers(t)
-	for _, m := range gone {
-		load.Leave(m)
-		m.Kill9(t)
-		m.Wipe(t)
-	}
-	left.Kill9(t)
+	c, load, left, gone := onlyTheLeaderIsLeft(t)
 	if _, r := rebuildFrom(t, left); r.Chosen.Safe {
 		t.Error("one of three directories is called enough")
 	}
@@ -147,16 +154,7 @@ func TestForceNewClusterKeepsWhatWasAcknowledged(t *testing.T) {
 	if !onKeelson() {
 		t.Skip("a real etcd drops entries of which it has not noted yet that they are committed, acknowledged ones too")
 	}
-	c := harness.Found(t, harness.Founding{Args: quick()})
-	load := c.Load(t)
-	load.Await(t, someCalls)
-	left, gone := c.Leader(t), c.Followers(t)
-	for _, m := range gone {
-		load.Leave(m)
-		m.Kill9(t)
-		m.Wipe(t)
-	}
-	left.Kill9(t)
+	c, load, left, gone := onlyTheLeaderIsLeft(t)
 	left.SetArgs("--force-new-cluster")
 	c.Start(t, left)
 	load.Await(t, someCalls)
