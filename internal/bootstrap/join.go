@@ -20,10 +20,12 @@ const (
 	JoinPath = "/members/join"
 
 	// joinLimit is how long members are asked before a join is given up, joinPause the time between two rounds, and
-	// joinAnswerLimit what one may take: the change must go through the log.
+	// joinAnswerLimit what one may take: the change must go through the log. Of several, one that does not say within
+	// joinKnockLimit who is in its cluster is passed over: it may be paused, or on its way back itself.
 	joinLimit       = time.Minute
 	joinPause       = time.Second
 	joinAnswerLimit = 15 * time.Second
+	joinKnockLimit  = 3 * time.Second
 )
 
 // JoinRequest is what a member without data says of itself.
@@ -115,7 +117,7 @@ func (b *beginning) ask(ctx context.Context, urls []string, replaces member.ID) 
 		var failed error
 		for _, u := range urls {
 			var plan Plan
-			if plan, failed = b.askOne(ctx, u, token, body); failed == nil {
+			if plan, failed = b.askOne(ctx, u, token, body, len(urls) > 1); failed == nil {
 				return plan, nil
 			}
 			if no, ok := errors.AsType[*refusal](failed); ok && no.status < http.StatusInternalServerError {
@@ -131,8 +133,9 @@ func (b *beginning) ask(ctx context.Context, urls []string, replaces member.ID) 
 	}
 }
 
-// askOne puts the request to one member. A token that names a certificate is sent to nobody else.
-func (b *beginning) askOne(ctx context.Context, u string, token Token, body []byte) (Plan, error) {
+// askOne puts the request to one member, which is to answer something easy first if there are others to ask. A token that
+// names a certificate is sent to nobody else.
+func (b *beginning) askOne(ctx context.Context, u string, token Token, body []byte, others bool) (Plan, error) {
 	p := b.peers
 	switch secure := strings.HasPrefix(u, "https://"); {
 	case secure && token.Fingerprint != [32]byte{}:
@@ -140,6 +143,11 @@ func (b *beginning) askOne(ctx context.Context, u string, token Token, body []by
 		p.client = b.pinned(token.Fingerprint)
 	case !secure && token.Secret != "":
 		b.log.Warn("the join token is sent in plain text: https:// hides it", "url", u)
+	}
+	if others {
+		if _, _, err := p.get(ctx, u+"/members", joinKnockLimit); err != nil {
+			return Plan{}, err
+		}
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, u+JoinPath, bytes.NewReader(body))
 	if err != nil {

@@ -94,6 +94,24 @@ func TestWhoJoinsAsksUntilSomebodyIsThere(t *testing.T) {
 	})
 }
 
+// TestWhoDoesNotAnswerIsPassedOver asks a member first that takes connections and says nothing, as one that is paused.
+func TestWhoDoesNotAnswerIsPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		client := &http.Client{Transport: roundTrip(func(r *http.Request) (int, string) {
+			if r.URL.Host == "a:1" {
+				<-r.Context().Done()
+				return 0, ""
+			}
+			return http.StatusOK, `{"id":9,"members":[{"id":9},{"id":5,"peerURLs":["http://b:1"]}]}`
+		})}
+		p, err := Resolve(t.Context(), parseArgs(t, "--join=a:1,b:1"), Options{Client: client, Log: slog.New(slog.DiscardHandler)})
+		if took := time.Since(begin); err != nil || p.Local != 9 || took != joinKnockLimit {
+			t.Errorf("%s %v after %v", summary(p), err, took)
+		}
+	})
+}
+
 // TestATokenIsShownOnlyToTheMemberThatItNames has a token with a fingerprint and one without.
 func TestATokenIsShownOnlyToTheMemberThatItNames(t *testing.T) {
 	token := NewToken([32]byte{1, 2, 3})

@@ -23,6 +23,9 @@ const (
 	tries = 4
 	// pause is what is waited before a source is asked again.
 	pause = time.Second
+	// answerLimit is the longest time that a source may take for the head of an answer. One that is paused, or that has
+	// lost its own state, accepts connections and says nothing.
+	answerLimit = 5 * time.Second
 	// DefaultRowBytes is the longest row that is taken where FetchOptions say nothing, in bytes.
 	DefaultRowBytes = 64 << 20
 	// reportEvery is how often the log is told how far a copy is.
@@ -43,7 +46,7 @@ type FetchOptions struct {
 	Progress *Progress
 	Logger   *slog.Logger // nil discards
 
-	pause time.Duration // before a source is asked again; 0 means the constant
+	pause, answerLimit time.Duration // 0 means the constants
 }
 
 // Progress tells anybody how far a Fetch is.
@@ -62,6 +65,9 @@ func Fetch(ctx context.Context, client *http.Client, sources []string, o FetchOp
 	}
 	if o.pause == 0 {
 		o.pause = pause
+	}
+	if o.answerLimit == 0 {
+		o.answerLimit = answerLimit
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

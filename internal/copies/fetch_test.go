@@ -120,6 +120,23 @@ func TestASourceThatNeverBringsAFrameIsLeftForAnother(t *testing.T) {
 	}
 }
 
+// TestASourceThatDoesNotAnswerIsLeftForAnother asks one that takes connections and says nothing.
+func TestASourceThatDoesNotAnswerIsLeftForAnother(t *testing.T) {
+	s := newSource(t, 300)
+	var asked atomic.Int64
+	mute := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		<-r.Context().Done()
+	})
+	d := newTarget()
+	d.o.answerLimit = time.Second
+	p, err := d.fetch(t, listen(t, mute), listen(t, s.Server))
+	if err != nil || asked.Load() != 1 {
+		t.Fatalf("asked %d times: %v", asked.Load(), err)
+	}
+	d.mustBeCopy(t, s.machine, p)
+}
+
 // TestASourceThatDiesIsLeftForAnother ends the first source in the middle of its copy.
 func TestASourceThatDiesIsLeftForAnother(t *testing.T) {
 	first, second := newSource(t, 300), newSource(t, 500)

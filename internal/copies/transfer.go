@@ -33,6 +33,9 @@ const (
 	farewell = 2 * time.Second
 )
 
+// errMute means that the source takes connections and does not answer: others are asked first.
+var errMute = errors.New("it does not answer")
+
 // errForeign means that the source belongs to another cluster.
 var errForeign = errors.New("it belongs to another cluster")
 
@@ -63,16 +66,22 @@ type offer struct {
 func (t *transfer) connect(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := time.AfterFunc(stall, func() { cancel(fmt.Errorf("nothing came for %v", stall)) })
-	defer watch.Stop()
+	unheard := time.AfterFunc(t.o.answerLimit, func() { cancel(fmt.Errorf("%w within %v", errMute, t.o.answerLimit)) })
+	defer unheard.Stop()
 	resp, err := t.ask(ctx, http.MethodGet)
-	if err != nil {
+	unheard.Stop()
+	switch {
+	case errors.Is(context.Cause(ctx), errMute):
+		return context.Cause(ctx)
+	case err != nil:
 		return fmt.Errorf("%w: %w", errBroken, errors.Join(err, context.Cause(ctx)))
 	}
 	defer resp.Body.Close() // what was read is all that is wanted
 	if err := t.accept(resp); err != nil {
 		return err
 	}
+	watch := time.AfterFunc(stall, func() { cancel(fmt.Errorf("nothing came for %v", stall)) })
+	defer watch.Stop()
 	for {
 		watch.Reset(stall)
 		raw, last, err := t.reader.next(resp.Body)

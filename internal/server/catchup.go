@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/keelson-db/keelson/internal/config"
@@ -117,20 +118,24 @@ func (s *Server) fetchCopy(ctx context.Context, least uint64) (err error) {
 	return err
 }
 
-// sources are all others, those who do not lead first: the leader has enough to do.
-func (s *Server) sources() (all []member.Member) {
+// sources are all others: first those who do not lead, for the leader has enough to do, and last those who are not
+// connected.
+func (s *Server) sources() []member.Member {
 	leader, local := s.replica.Status().Leader, s.data.machine.Members().Local()
-	var last []member.Member
+	var first, leading, absent []member.Member
 	for _, m := range s.data.machine.Members().List() {
+		_, connected := s.mesh.ActiveSince(uint64(m.ID))
 		switch {
-		case m.ID == local:
+		case m.ID == local, m.Learner:
+		case !connected:
+			absent = append(absent, m)
 		case uint64(m.ID) == leader:
-			last = append(last, m)
-		case !m.Learner:
-			all = append(all, m)
+			leading = append(leading, m)
+		default:
+			first = append(first, m)
 		}
 	}
-	return append(all, last...)
+	return slices.Concat(first, leading, absent)
 }
 
 // announceFetches has the leader keep the log from here on before a copy is handed out.
