@@ -32,8 +32,8 @@ type Follower struct {
 type Ensemble interface {
 	// Followers returns the others; none on a member that does not lead.
 	Followers() []Follower
-	// Change carries out one change of the membership.
-	Change(ctx context.Context, c command.MemberChange) (state.Result, error)
+	// ChangeIn carries out one change of the membership if this member leads in that term.
+	ChangeIn(ctx context.Context, term uint64, c command.MemberChange) (state.Result, error)
 }
 
 // AutopilotOptions are what an autopilot is built from.
@@ -100,7 +100,7 @@ func (a *Autopilot) look(ctx context.Context) {
 }
 
 func (a *Autopilot) change(ctx context.Context, c command.MemberChange) {
-	result, err := a.opts.Ensemble.Change(ctx, c)
+	result, err := a.opts.Ensemble.ChangeIn(ctx, a.term, c)
 	if err == nil {
 		err = result.Err
 	}

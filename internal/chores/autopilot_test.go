@@ -20,7 +20,7 @@ type ensemble struct {
 
 func (e *ensemble) Followers() []Follower { return e.followers }
 
-func (e *ensemble) Change(_ context.Context, c command.MemberChange) (state.Result, error) {
+func (e *ensemble) ChangeIn(_ context.Context, _ uint64, c command.MemberChange) (state.Result, error) {
 	kind := map[command.ChangeKind]string{command.PromoteMember: "promote", command.RemoveMember: "remove"}[c.Kind]
 	e.done = append(e.done, fmt.Sprintf("%s %d", kind, c.Member))
 	rest := e.followers[:0]

@@ -31,9 +31,16 @@ type changes struct {
 	ready chan struct{} // holds a token while something may be queued
 
 	mu      sync.Mutex
-	queue   [][]byte // encoded raftpb.ConfChange
+	queue   []change
 	waiting map[uint64]chan outcome
 	closed  bool
+}
+
+// change is one of them.
+type change struct {
+	encoded []byte // a raftpb.ConfChange
+	id      uint64 // who waits for it here; 0 for nobody
+	reign   uint64 // the only term in which this member may propose it, as the leader; 0 for any, and any leader
 }
 
 func newChanges() *changes {
@@ -47,14 +54,14 @@ func (c *changes) wake() {
 	}
 }
 
-// forward queues an encoded change.
-func (c *changes) forward(change []byte) bool {
+// add queues a change.
+func (c *changes) add(one change) bool {
 	c.mu.Lock()
 	if c.closed || len(c.queue) >= MaxPendingChanges {
 		c.mu.Unlock()
 		return false
 	}
-	c.queue = append(c.queue, change)
+	c.queue = append(c.queue, one)
 	c.mu.Unlock()
 	c.wake()
 	return true
@@ -78,13 +85,13 @@ func (c *changes) settle(id uint64, out outcome) {
 	}
 }
 
-func (c *changes) first() []byte {
+func (c *changes) first() (one change, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.queue) == 0 {
-		return nil
+		return one, false
 	}
-	return c.queue[0]
+	return c.queue[0], true
 }
 
 func (c *changes) drop() {
@@ -106,6 +113,11 @@ func (c *changes) close() {
 // Change adds, promotes or removes a member and waits until that is applied. As with Propose, an error means
 // that it was refused or that its outcome is unknown; the verdict is in the Result.
 func (r *Replica) Change(ctx context.Context, c command.MemberChange) (state.Result, error) {
+	return r.ChangeIn(ctx, 0, c)
+}
+
+// ChangeIn is Change for what this member decides as the leader of a term, as ProposeIn is Propose.
+func (r *Replica) ChangeIn(ctx context.Context, term uint64, c command.MemberChange) (state.Result, error) {
 	id := r.proposals.newID()
 	encoded, err := proto.Marshal(&raftpb.ConfChange{
 		Type: raftKind(c.Kind).Enum(), NodeId: new(c.Member), Context: command.AppendChange(nil, id, c),
@@ -114,7 +126,7 @@ func (r *Replica) Change(ctx context.Context, c command.MemberChange) (state.Res
 		return state.Result{}, fmt.Errorf("encode a change of the membership: %w", err)
 	}
 	done := r.changes.wait(id)
-	if !r.changes.forward(encoded) {
+	if !r.changes.add(change{encoded: encoded, id: id, reign: term}) {
 		r.changes.settle(id, outcome{})
 		return state.Result{}, ErrTooManyRequests
 	}
@@ -142,16 +154,21 @@ func raftKind(k command.ChangeKind) raftpb.ConfChangeType {
 // proposeChange puts the first change that waits into the log, when none is under way. A leader knows that once an
 // entry of its own term is applied, and its last change after that, and raft has heard so.
 func (r *Replica) proposeChange() error {
-	first := r.changes.first()
-	if first == nil {
+	first, ok := r.changes.first()
+	if !ok {
 		return nil
 	}
 	s := r.node.BasicStatus()
+	if first.reign != 0 && (s.Lead != r.id || s.GetTerm() != first.reign) {
+		r.changes.drop()
+		r.changes.settle(first.id, outcome{err: ErrNotLeader})
+		return nil
+	}
 	if s.Lead == raft.None || (s.Lead == r.id && (!r.inCharge || s.Applied < max(r.charged, r.changing))) {
 		return nil
 	}
 	cc := new(raftpb.ConfChange)
-	if err := proto.Unmarshal(first, cc); err != nil {
+	if err := proto.Unmarshal(first.encoded, cc); err != nil {
 		r.changes.drop()
 		r.logger.Warn("dropped a change of the membership that cannot be read", "error", err.Error())
 		return nil

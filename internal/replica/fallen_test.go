@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/keelson-db/keelson/internal/command"
 )
 
 // What only the leader of a term may decide is not carried into the next one: not by who led, not by who never did.
@@ -51,6 +53,39 @@ func TestWhatALeaderDecidedEndsWithItsTerm(t *testing.T) {
 			if _, ok := view.Get([]byte(key)); ok {
 				t.Errorf("%q took effect", key)
 			}
+		}
+	})
+}
+
+// A change of the membership that the leader of a term decided is made in that term and by that leader, or not at all.
+func TestAChangeThatALeaderDecidedEndsWithItsTerm(t *testing.T) {
+	story(t, nil, func(t *testing.T, c *cluster) {
+		old := c.leader()
+		at, term, gone := c.members[old], c.members[old].Status().Term, c.follower()
+		remove := func(at *world, term uint64) error {
+			_, err := at.ChangeIn(t.Context(), term, command.MemberChange{Kind: command.RemoveMember, Member: gone})
+			return err
+		}
+		if err := remove(c.members[gone], term); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("a follower decides: %v", err)
+		}
+		if err := remove(at, term-1); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("what was decided in an earlier term: %v", err)
+		}
+		c.isolate(old, true)
+		delete(c.members, old)
+		next := c.leader()
+		c.members[old] = at
+		c.isolate(old, false)
+		c.leader()
+		if err := remove(at, term); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("what it decides for a term that is over: %v", err)
+		}
+		if n := len(c.members[next].Machine().Members().List()); n != len(c.members) {
+			t.Errorf("there are %d members", n)
+		}
+		if err := remove(c.members[next], c.members[next].Status().Term); err != nil && gone != next {
+			t.Errorf("what the leader decides: %v", err)
 		}
 	})
 }

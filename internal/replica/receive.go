@@ -89,7 +89,7 @@ func (r *Replica) takeForwarded(m *raftpb.Message) {
 		ok := true
 		switch {
 		case e.GetType() == raftpb.EntryConfChange:
-			ok = r.changes.forward(e.GetData())
+			ok = r.changes.add(change{encoded: e.GetData()})
 		case e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0:
 			ok = r.proposals.forward(e.GetData(), m.GetTerm())
 		}
