@@ -26,7 +26,9 @@ func (r *Replica) RunAppend() error {
 			}
 			r.work.end(&r.work.append)
 			last = hard
-			r.answers.put(answer{messages: r.sendOutside(m.GetResponses()), appended: len(m.GetEntries()) > 0})
+			if own := r.sendOutside(m.GetResponses()); len(own) > 0 || len(m.GetEntries()) > 0 {
+				r.answers.put(answer{messages: own, appended: len(m.GetEntries()) > 0})
+			}
 		}
 		select {
 		case <-r.appends.ready:

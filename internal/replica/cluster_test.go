@@ -37,6 +37,8 @@ type cluster struct {
 
 	mu  sync.Mutex
 	cut map[[2]uint64]bool // from, to
+	// carried counts the messages that arrived.
+	carried map[raftpb.MessageType]int
 	// stop ends the wires of a member.
 	stop map[uint64]context.CancelFunc
 	runs atomic.Uint64
@@ -47,7 +49,7 @@ func newCluster(t testing.TB, options func(o *Options), ids ...uint64) *cluster 
 	t.Helper()
 	c := &cluster{
 		t: t, disks: map[uint64]vfs.FS{}, members: map[uint64]*world{}, founded: ids, options: options,
-		cut: map[[2]uint64]bool{}, stop: map[uint64]context.CancelFunc{},
+		cut: map[[2]uint64]bool{}, carried: map[raftpb.MessageType]int{}, stop: map[uint64]context.CancelFunc{},
 	}
 	for _, id := range ids {
 		c.disks[id] = vfs.NewMem()
@@ -142,6 +144,11 @@ func (c *cluster) carry(ctx context.Context, box *Outbox, from, to uint64, targe
 			messages := box.Take()
 			c.mu.Lock()
 			cut := c.cut[[2]uint64{from, to}]
+			if !cut {
+				for _, m := range messages {
+					c.carried[m.GetType()]++
+				}
+			}
 			c.mu.Unlock()
 			if !cut {
 				target.Receive(from, messages)

@@ -148,7 +148,12 @@ func (r *Replica) handAppend(m *raftpb.Message) {
 			}
 		}
 	}
-	r.appends.put(m)
+	if r.acked.news(m) {
+		r.appends.put(m)
+		return
+	}
+	m.Responses = nil
+	r.appends.leave(m)
 }
 
 // pipelineParts says for what part of a heartbeat a leader waits for the quorum before it proposes more. Where a quorum

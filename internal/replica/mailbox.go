@@ -17,10 +17,15 @@ func newMailbox[T any]() *mailbox[T] {
 }
 
 func (m *mailbox[T]) put(v T) {
-	m.mu.Lock()
-	m.values = append(m.values, v)
-	m.mu.Unlock()
+	m.leave(v)
 	m.wake()
+}
+
+// leave puts in what can wait for the next value.
+func (m *mailbox[T]) leave(v T) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.values = append(m.values, v)
 }
 
 func (m *mailbox[T]) wake() {

@@ -136,6 +136,7 @@ func (r *Replica) coveredByLog(m *raftpb.Message) bool {
 // Connected tells that the connections to a member stand, new ones. What was on its way on older ones is lost.
 func (r *Replica) Connected(id uint64) {
 	r.do(func() {
+		r.acked.lost(id)
 		r.node.ReportUnreachable(id)
 		// If it was fetching a copy it has it now, or has to begin again; either way it says where it is.
 		r.node.ReportSnapshot(id, raft.SnapshotFinish)
