@@ -1,8 +1,10 @@
 package replica
 
 import (
+	"fmt"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -42,7 +44,8 @@ func laneOf(m *raftpb.Message) Lane {
 // Outbox holds the messages for one lane of one member until whoever has the connection takes them. It is closed
 // until somebody opens it: what is put into a closed one is lost, as on a cut wire.
 type Outbox struct {
-	ready chan struct{} // holds a token while something may be inside
+	ready chan struct{}      // holds a token while something may be inside
+	full  prometheus.Counter // messages that there was no room for
 
 	mu       sync.Mutex
 	open     bool
@@ -50,7 +53,9 @@ type Outbox struct {
 	bytes    int
 }
 
-func newOutbox() *Outbox { return &Outbox{ready: make(chan struct{}, 1)} }
+func newOutbox(full prometheus.Counter) *Outbox {
+	return &Outbox{ready: make(chan struct{}, 1), full: full}
+}
 
 // Open lets messages in from now on.
 func (o *Outbox) Open() {
@@ -89,8 +94,13 @@ func (o *Outbox) Take() []*raftpb.Message {
 func (o *Outbox) put(m *raftpb.Message) bool {
 	size := entryBytes(m)
 	o.mu.Lock()
-	if !o.open || len(o.messages) >= MaxOutboxMessages || (o.bytes > 0 && o.bytes+size > MaxOutboxBytes) {
+	if !o.open {
 		o.mu.Unlock()
+		return false
+	}
+	if len(o.messages) >= MaxOutboxMessages || (o.bytes > 0 && o.bytes+size > MaxOutboxBytes) {
+		o.mu.Unlock()
+		o.full.Inc()
 		return false
 	}
 	o.messages = append(o.messages, m)
@@ -113,11 +123,15 @@ func entryBytes(m *raftpb.Message) (n int) {
 
 // outboxes are those of all other members. They live as long as the replica: a member that left costs nothing.
 type outboxes struct {
+	lost *prometheus.CounterVec // by the member's name
+
 	mu    sync.RWMutex
 	boxes map[uint64]*[Lanes]*Outbox
 }
 
-func newOutboxes() *outboxes { return &outboxes{boxes: make(map[uint64]*[Lanes]*Outbox)} }
+func newOutboxes(lost *prometheus.CounterVec) *outboxes {
+	return &outboxes{lost: lost, boxes: make(map[uint64]*[Lanes]*Outbox)}
+}
 
 // to returns the outboxes for a member.
 func (o *outboxes) to(id uint64) *[Lanes]*Outbox {
@@ -130,7 +144,8 @@ func (o *outboxes) to(id uint64) *[Lanes]*Outbox {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if b = o.boxes[id]; b == nil {
-		b = &[Lanes]*Outbox{newOutbox(), newOutbox()}
+		full := o.lost.WithLabelValues(fmt.Sprintf("%x", id))
+		b = &[Lanes]*Outbox{newOutbox(full), newOutbox(full)}
 		o.boxes[id] = b
 	}
 	return b

@@ -122,7 +122,7 @@ func New(o Options) (*Replica, error) {
 		proposals: newProposals(o.Seed),
 		changes:   newChanges(),
 		barriers:  newBarriers(o.Seed),
-		outboxes:  newOutboxes(),
+		outboxes:  newOutboxes(o.Metrics.Network.PeerSentFailures),
 		memories:  newMemories(),
 		received:  newMailbox[parcel](),
 		tasks:     newMailbox[func()](),
