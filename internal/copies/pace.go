@@ -20,7 +20,7 @@ const (
 	// alone on it, and a put is let wait as well.
 	courtesy = 4
 	// maxCourtesy is the longest such rest.
-	maxCourtesy = 20 * time.Millisecond
+	maxCourtesy = 4 * time.Millisecond
 	// minPiece is the least length of a frame that a low rate leaves, in bytes.
 	minPiece = 4 << 10
 )

@@ -391,9 +391,9 @@ func TestASenderRests(t *testing.T) {
 		keep(restBytes/2, usual)
 		time.Sleep(time.Second) // the disk or the network was slow
 		keep(restBytes, minRest)
-		s.late = 3 * time.Millisecond // the processor was somebody else's
-		keep(restBytes, courtesy*3*time.Millisecond)
-		if s.late != 1500*time.Microsecond {
+		s.late = 750 * time.Microsecond // the processor was somebody else's
+		keep(restBytes, courtesy*750*time.Microsecond)
+		if s.late != 375*time.Microsecond {
 			t.Errorf("it remembers %v", s.late)
 		}
 		s.late = time.Minute
