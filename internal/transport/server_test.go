@@ -2,14 +2,18 @@ package transport_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto"
@@ -153,6 +157,43 @@ func TestUnaryCallsOfAllSizes(t *testing.T) {
 		if string(got.Payload.GetBody()) != string(want.Body) {
 			t.Errorf("%d bytes came back as %d others", n, len(got.Payload.GetBody()))
 		}
+	}
+}
+
+// TestCallsOverTLS has records of TLS between the frames and the socket: what is written at once arrives in pieces.
+func TestCallsOverTLS(t *testing.T) {
+	lender := httptest.NewTLSServer(nil) // of its certificate
+	defer lender.Close()
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secured := tls.NewListener(plain, &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2"}})
+	roots := lender.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	conn, err := grpc.NewClient(startOn(t, secured, ours(transport.Options{}), &service{}),
+		grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(roots, "example.com")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	stream, err := testpb.NewTestServiceClient(conn).FullDuplexCall(limit(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 1, 16 << 10, 100_000, 3 << 20} {
+		want := body(n)
+		if err := stream.Send(&testpb.StreamingOutputCallRequest{Payload: want}); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := stream.Recv(); err != nil || string(got.Payload.GetBody()) != string(want.Body) {
+			t.Fatalf("%d bytes came back as %d others: %v", n, len(got.GetPayload().GetBody()), err)
+		}
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("the end is %v", err)
 	}
 }
 
