@@ -10,10 +10,21 @@ import (
 
 // Batch collects changes that become visible together and survive a crash
 // together. It cannot be read. A batch belongs to one goroutine.
-type Batch struct{ b *pebble.Batch }
+type Batch struct {
+	b *pebble.Batch
+	// revisions holds the rows of the revision index, which come in the order of their keys. Behind one another the
+	// engine finds each one's place beside the last one's; between records it would search for it.
+	revisions *pebble.Batch
+}
 
 // NewBatch returns an empty batch.
-func (e *Engine) NewBatch() *Batch { return &Batch{e.db.NewBatch()} }
+func (e *Engine) NewBatch() *Batch { return &Batch{e.db.NewBatch(), e.db.NewBatch()} }
+
+// join returns all changes. Afterwards the batch can only be reset or closed.
+func (b *Batch) join() *pebble.Batch {
+	check(b.b.Apply(b.revisions, nil))
+	return b.b
+}
 
 // Set puts a key.
 func (b *Batch) Set(key, value []byte) {
@@ -43,7 +54,7 @@ func (b *Batch) DeleteRecord(user string, rev int64, sub int32) {
 
 // SetRevision puts a row of the revision index.
 func (b *Batch) SetRevision(rev int64, sub int32, r Revision) {
-	op := b.b.SetDeferred(revisionKeyLen, r.len())
+	op := b.revisions.SetDeferred(revisionKeyLen, r.len())
 	putRevisionKey(op.Key, rev, sub)
 	r.put(op.Value)
 	check(op.Finish())
@@ -51,7 +62,7 @@ func (b *Batch) SetRevision(rev int64, sub int32, r Revision) {
 
 // DeleteRevision removes a row of the revision index.
 func (b *Batch) DeleteRevision(rev int64, sub int32) {
-	op := b.b.DeleteDeferred(revisionKeyLen)
+	op := b.revisions.DeleteDeferred(revisionKeyLen)
 	putRevisionKey(op.Key, rev, sub)
 	check(op.Finish())
 }
@@ -66,16 +77,22 @@ func (b *Batch) SetMetaInt(name string, v int64) {
 }
 
 // Len is the encoded size of the batch in bytes.
-func (b *Batch) Len() int { return b.b.Len() }
+func (b *Batch) Len() int { return b.b.Len() + b.revisions.Len() }
 
 // Count is the number of changes in the batch.
-func (b *Batch) Count() int { return int(b.b.Count()) }
+func (b *Batch) Count() int { return int(b.b.Count() + b.revisions.Count()) }
 
 // Reset empties the batch for another use.
-func (b *Batch) Reset() { b.b.Reset() }
+func (b *Batch) Reset() {
+	b.b.Reset()
+	b.revisions.Reset()
+}
 
 // Close gives the batch's memory back; it must not be used afterwards.
-func (b *Batch) Close() { check(b.b.Close()) }
+func (b *Batch) Close() {
+	check(b.b.Close())
+	check(b.revisions.Close())
+}
 
 // check asserts what holds for a batch that is not indexed: collecting a
 // change is an append to memory and cannot fail.

@@ -114,8 +114,8 @@ func (e *Engine) Commit(b *Batch) error {
 	if err := e.Err(); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
-	e.unflushed.Add(int64(b.b.Len()))
-	if err := e.db.Apply(b.b, pebble.NoSync); err != nil {
+	e.unflushed.Add(int64(b.Len()))
+	if err := e.db.Apply(b.join(), pebble.NoSync); err != nil {
 		e.fail(err)
 		return fmt.Errorf("commit batch: %w", err)
 	}
