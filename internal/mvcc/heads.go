@@ -8,6 +8,18 @@ package mvcc
 type heads struct {
 	prefix string   // shared by all keys; not always the longest one
 	list   []uint32 // in the order of the keys
+	shared bool     // with a node that readers may hold: the list is copied before it is changed
+}
+
+// share returns the heads of a copy of a leaf. Most copies only get another version of a key that they have.
+func (h *heads) share() heads { return heads{prefix: h.prefix, list: h.list, shared: true} }
+
+// own makes the list one that may be changed, with room for so many.
+func (h *heads) own(room int) {
+	if h.shared {
+		h.list = append(make([]uint32, 0, room), h.list...)
+		h.shared = false
+	}
 }
 
 // headOf returns the first four bytes of s as a number, zeroes behind its end,
@@ -71,8 +83,8 @@ func (n *node) reheadLeaf() {
 		return
 	}
 	n.heads.prefix = sharedPrefix(n.items[0].Key, n.items[len(n.items)-1].Key)
-	if cap(n.heads.list) < len(n.items) || cap(n.heads.list) > leafMax+1 {
-		n.heads.list = make([]uint32, 0, cap(n.items))
+	if n.heads.shared || cap(n.heads.list) < len(n.items) || cap(n.heads.list) > leafMax+1 {
+		n.heads.list, n.heads.shared = make([]uint32, 0, cap(n.items)), false
 	}
 	list := n.heads.list[:0]
 	for _, it := range n.items {

@@ -154,9 +154,7 @@ func (t *tree) own(n *node) *node {
 	if n.leaf() {
 		items := make([]*Item, len(n.items), roomFor(len(n.items)))
 		copy(items, n.items)
-		list := make([]uint32, len(n.items), cap(items))
-		copy(list, n.heads.list)
-		c := &node{owner: t.group, items: items, heads: heads{n.heads.prefix, list}}
+		c := &node{owner: t.group, items: items, heads: n.heads.share()}
 		c.heat.Store(n.heat.Load())
 		if t.warm != nil {
 			t.warm.cool(n)
@@ -205,6 +203,7 @@ func (t *tree) insert(n *node, key string, fill func(*Item) *Item, last bool) (a
 		t.keyBytes += int64(len(it.Key))
 		n.items = insertAt(n.items, i, it)
 		if len(n.items) > 1 && n.heads.fits(it.Key) {
+			n.heads.own(cap(n.items))
 			n.heads.list = insertAt(n.heads.list, i, headOf(it.Key[len(n.heads.prefix):]))
 		} else {
 			n.reheadLeaf()

@@ -33,14 +33,14 @@ func treeKey(b byte, c byte) string {
 func play(t *testing.T, steps []byte) {
 	var tr tree
 	var want naive
-	var frozen *node
+	var frozen tree
 	var before naive
 	for ; len(steps) >= 3; steps = steps[3:] {
 		key := treeKey(steps[1], steps[2])
 		i, found := want.find(key)
 		switch op := steps[0] % 16; {
 		case op == 0: // publish
-			frozen, before = tr.root, slices.Clone(want)
+			frozen, before = tr, slices.Clone(want)
 			tr.group++
 		case op < 10:
 			it := &Item{Key: key}
@@ -67,7 +67,8 @@ func play(t *testing.T, steps []byte) {
 	}
 	tr.verify()
 	compareTree(t, tr.root, want)
-	compareTree(t, frozen, before)
+	frozen.verify()
+	compareTree(t, frozen.root, before)
 }
 
 func compareTree(t *testing.T, root *node, want naive) {

@@ -29,6 +29,7 @@ func (t *tree) removeIn(n *node, key string) {
 	if n.leaf() {
 		i, _ := n.find(key)
 		n.items = removeAt(n.items, i)
+		n.heads.own(cap(n.items))
 		n.heads.list = removeAt(n.heads.list, i)
 		return
 	}
