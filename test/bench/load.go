@@ -26,12 +26,14 @@ type load struct {
 // tally is what a load did.
 type tally struct {
 	calls   int
+	refused int // of them; only a pace that bears refusals has any
 	bytes   int
 	latency histogram
 }
 
 func (t *tally) merge(other *tally) {
 	t.calls += other.calls
+	t.refused += other.refused
 	t.bytes += other.bytes
 	t.latency.merge(&other.latency)
 }

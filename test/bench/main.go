@@ -99,7 +99,8 @@ func bench(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("interrupted; the servers are stopped and their data is removed")
 	}
 	if err != nil {
-		return err
+		set.write = "" // what took minutes is shown, and no half table replaces a whole one
+		return errors.Join(err, set.print(rep, stdout))
 	}
 	r.say("done in %v", time.Since(began).Round(time.Second))
 	return set.print(rep, stdout)

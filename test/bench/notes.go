@@ -91,7 +91,8 @@ func (r report) clusterNotes(line func(format string, args ...any)) {
 		"the kill to the first acknowledgement of a put that was sent after it. The figure is the median of a block's "+
 		"rounds. Everything that was acknowledged has to be there at the end.", probeEvery)
 	line("Slow disk: each sync of one member (fsync, fdatasync, sync_file_range, msync, sync, syncfs) is held up for %v by the "+
-		"kernel on our behalf, for any program alike. %d puts a second go to the other two members over %d connections.",
+		"kernel on our behalf, for any program alike. %d puts a second go to the other two members over %d connections. "+
+		"One that the server answers with an error counts with the time that it took.",
 		slowSync, slowPutsPerSecond, slowPutConns)
 	line("A new member is added as a learner and started; it has caught up when it has applied what the leader had applied, but "+
 		"for %d entries. MB/s are those of keys and values. It has to hold all records itself.", joinLag)

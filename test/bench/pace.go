@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -23,6 +24,9 @@ type pace struct {
 	warm time.Duration
 	// minReply is the least size in bytes of a right reply, as in a load.
 	minReply int
+	// bears says that a call which the server answers with an error is counted, with the time that it took, and does not
+	// end the pace.
+	bears bool
 	// anonymous calls do without the server's token.
 	anonymous bool
 }
@@ -89,14 +93,19 @@ func (run *pacing) drive(c *connection, p pace, due time.Time, step time.Duratio
 		}
 		c.setDeadline(time.Now().Add(drainLimit))
 		reply, err := c.call(p.path, request)
-		if err != nil {
+		_, refused := errors.AsType[*refusal](err)
+		refused = refused && p.bears
+		if err != nil && !refused {
 			return fmt.Errorf("%s: %w", p.path, err)
 		}
-		if len(reply) < p.minReply {
+		if !refused && len(reply) < p.minReply {
 			return fmt.Errorf("%s: a reply of %d bytes is too short to be right", p.path, len(reply))
 		}
 		if sent.Before(run.counted) {
 			continue
+		}
+		if refused {
+			done.refused++
 		}
 		done.calls++
 		done.bytes += len(reply)

@@ -128,6 +128,24 @@ func TestAServerThatStandsStillIsChargedForEverybodyWhoWaits(t *testing.T) {
 	}
 }
 
+func TestAPaceThatBearsRefusalsCountsThem(t *testing.T) {
+	const calls = 3
+	left := calls
+	run, err := pace{path: methodPut, conns: 1, bears: true, source: func() func([]byte) ([]byte, bool) {
+		return func(dst []byte) ([]byte, bool) {
+			left--
+			return appendPut(dst, nil, newRandom()), left >= 0
+		}
+	}}.begin(serve(t, &fakeStore{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := run.wait()
+	if err != nil || done.calls != calls || done.refused != calls || done.latency.total != calls {
+		t.Errorf("%d calls, %d of them refused, %d latencies: %v", done.calls, done.refused, done.latency.total, err)
+	}
+}
+
 func TestAPaceEndsWithTheErrorOfACall(t *testing.T) {
 	run, err := pace{path: methodPut, conns: 1, source: func() func([]byte) ([]byte, bool) {
 		return func(dst []byte) ([]byte, bool) { return appendPut(dst, nil, newRandom()), true }

@@ -90,10 +90,15 @@ func (c *connection) headers(f *http2.HeadersFrame) (ended bool, callErr, err er
 		return false, nil, nil
 	}
 	if c.status != "0" {
-		callErr = fmt.Errorf("grpc-status %q: %s", c.status, c.message)
+		callErr = &refusal{status: c.status, message: c.message}
 	}
 	return true, callErr, nil
 }
+
+// refusal is a call that the server answered with an error.
+type refusal struct{ status, message string }
+
+func (r *refusal) Error() string { return fmt.Sprintf("grpc-status %q: %s", r.status, r.message) }
 
 func (c *connection) header(f hpack.HeaderField) {
 	switch f.Name {

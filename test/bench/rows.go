@@ -160,7 +160,7 @@ type result struct {
 	Pairs []pair `json:"pairs"`
 }
 
-// all runs every group that has a chosen row.
+// all runs every group that has a chosen row, and returns what was measured before an error, too.
 func (r *run) all(ctx context.Context) ([]result, error) {
 	var results []result
 	for _, g := range groups() {
@@ -169,7 +169,7 @@ func (r *run) all(ctx context.Context) ([]result, error) {
 		}
 		pairs, err := r.group(ctx, g)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", g.name, err)
+			return results, fmt.Errorf("%s: %w", g.name, err)
 		}
 		results = append(results, result{Group: g.name, Pairs: pairs})
 	}

@@ -25,11 +25,12 @@ var (
 	slowTimes   = metric{name: "put p99, slow ÷ healthy", unit: "×", own: true}
 	elections   = metric{name: "leader changes", own: true}
 	slowedSyncs = metric{name: "slowed syncs", bare: true}
+	refusedPuts = metric{name: "puts that failed", own: true}
 )
 
 func slowDiskGroup() group {
-	metrics := []metric{slowP99, slowP50, healthyP99, healthyP50, slowTimes, elections, putRate, slowedSyncs}
-	bounds := map[string]bound{slowTimes.name: {limit: 2}, elections.name: {limit: 0}}
+	metrics := []metric{slowP99, slowP50, healthyP99, healthyP50, slowTimes, elections, refusedPuts, putRate, slowedSyncs}
+	bounds := map[string]bound{slowTimes.name: {limit: 2}, elections.name: {limit: 0}, refusedPuts.name: {limit: 0}}
 	return group{
 		name: "slowdisk", sheet: sheetCluster,
 		rows: []row{
@@ -82,6 +83,7 @@ func slowFigures(ctx context.Context, r *run, c *cluster, disk *drag) (figures, 
 	healthy := c.members[1:]
 	puts := pace{
 		path: methodPut, perSecond: slowPutsPerSecond, conns: slowPutConns, source: randomPuts, warm: slowWarm,
+		bears: true,
 	}
 	putWhile := func(delay time.Duration) (measurement, error) {
 		return besidePace(puts, healthy, c.members, false, func() error {
@@ -120,6 +122,7 @@ func slowFigures(ctx context.Context, r *run, c *cluster, disk *drag) (figures, 
 		slowTimes.name:   slow.Seconds() / max(normal.Seconds(), time.Microsecond.Seconds()),
 		elections.name:   float64(termAfter - term),
 		putRate.name:     float64(during.tally.calls) / (during.loadTime - slowWarm).Seconds(),
+		refusedPuts.name: float64(during.tally.refused),
 		slowedSyncs.name: float64(disk.slowed.Load() - slowed),
 		otherShare:       during.used.other,
 		stolenShare:      during.used.stolen,
