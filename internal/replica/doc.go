@@ -26,7 +26,8 @@
 // entries is under way. So a lone client's command goes out at once, and under load a batch is what arrived
 // during the last sync. What followers forward to the leader joins its batch. A leader that waits for its own disk only
 // proposes more once the others have committed what it proposed; when many come, it then lets those join who are only
-// just hearing that (gather.go).
+// just hearing that (gather.go). A follower acknowledges an entry once, and not again when it hears that it is
+// committed (acked.go).
 //
 // # Leadership
 //

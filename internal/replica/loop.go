@@ -152,7 +152,7 @@ func (r *Replica) handAppend(m *raftpb.Message) {
 		r.appends.put(m)
 		return
 	}
-	m.Responses = nil
+	m.Responses = nil // they were said before
 	r.appends.leave(m)
 }
 
