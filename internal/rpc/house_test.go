@@ -276,6 +276,7 @@ func newHouseOn(t testing.TB, machine *state.Machine, change func(*Deps)) *house
 			t.Error(err)
 		}
 		server.Stop()
+		server.GracefulStop() // waits for handlers, which may still read
 		running.Wait()
 	})
 	h.conn = conn
@@ -289,6 +290,7 @@ func newHouseOn(t testing.TB, machine *state.Machine, change func(*Deps)) *house
 func newTransport(d Deps) interface {
 	grpc.ServiceRegistrar
 	Serve(net.Listener) error
+	GracefulStop()
 	Stop()
 } {
 	if d.Stats != nil {
