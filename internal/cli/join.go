@@ -12,7 +12,7 @@ const joinWord = "join"
 
 func joinCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "join ADDRESS[,ADDRESS] [server flags]",
+		Use:   "join ADDRESS... [server flags]",
 		Short: "Start a server that joins a running cluster, asking the members at these peer addresses",
 		Long: "Start a server that joins a running cluster. With an empty data directory it asks one of the members at these peer\n" +
 			"addresses to take it in, fetches a copy of the state, and has a vote once it has caught up. With data it just starts.\n" +
@@ -35,5 +35,9 @@ func Joins(args []string) (flags []string, ok bool) {
 	if len(args) < 2 || args[0] != joinWord || strings.HasPrefix(args[1], "-") {
 		return nil, false
 	}
-	return append([]string{"--join=" + args[1]}, args[2:]...), true
+	end := 2 // of the addresses
+	for end < len(args) && !strings.HasPrefix(args[end], "-") {
+		end++
+	}
+	return append([]string{"--join=" + strings.Join(args[1:end], ",")}, args[end:]...), true
 }

@@ -61,6 +61,7 @@ func TestJoiningIsStartingAServer(t *testing.T) {
 		args, flags []string
 	}{
 		{[]string{"join", "a:1,b:2", "--name", "x"}, []string{"--join=a:1,b:2", "--name", "x"}},
+		{[]string{"join", "a:1", "b:2", "c:3,d:4", "--name", "x"}, []string{"--join=a:1,b:2,c:3,d:4", "--name", "x"}},
 		{[]string{"join", "https://a:1"}, []string{"--join=https://a:1"}},
 		{[]string{"join"}, nil},
 		{[]string{"join", "--name", "x"}, nil},
