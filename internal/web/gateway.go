@@ -114,6 +114,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve has one request answered.
 func (g *gateway) serve(ctx context.Context, w http.ResponseWriter, r *http.Request, body *jsonBody) {
+	defer close(body.over)
 	r = r.WithContext(context.WithValue(ctx, bodyKey{}, body))
 	r.Body = body
 	g.mux.ServeHTTP(w, r)

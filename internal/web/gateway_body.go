@@ -41,7 +41,8 @@ type jsonBody struct {
 	converses bool
 	limit     int64 // bytes
 	cancel    func()
-	arrived   func() // called at the end of the body; may be nil
+	arrived   func()        // called at the end of the body; may be nil
+	over      chan struct{} // closed when the request was answered
 
 	left int64 // bytes of limit; whoever reads the body has it, one reader after another
 
@@ -52,7 +53,7 @@ type jsonBody struct {
 func (g *gateway) bodyOf(r *http.Request, cancel func()) *jsonBody {
 	return &jsonBody{
 		ReadCloser: r.Body, converses: g.conversing[r.URL.Path], cancel: cancel,
-		limit: g.bodyBytes, left: g.bodyBytes,
+		limit: g.bodyBytes, left: g.bodyBytes, over: make(chan struct{}),
 	}
 }
 
@@ -175,7 +176,10 @@ func (d *decoder) Decode(v any) error {
 	}
 	err = d.body.fail(status.Error(codes.InvalidArgument, err.Error()))
 	if d.body.converses {
-		return io.EOF // The fault has ended the conversation; to whoever sends on it nothing more comes.
+		// The fault has ended the conversation. Whoever sends on it would end it as well, in good order, and the
+		// client would hear of that if it were first.
+		<-d.body.over
+		return io.EOF
 	}
 	return err
 }
