@@ -36,7 +36,7 @@ func translations() [42]translation {
 		{replica.ErrTimeoutLeaderFail, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 		{replica.ErrTimeout, rpctypes.ErrGRPCTimeout},
 		{errApplyWait, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
-		{errConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
+		{ErrConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
 		{replica.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 		{replica.ErrTransferee, rpctypes.ErrGRPCBadLeaderTransferee},
 		// etcd says this while it does not know yet what all members can do.

@@ -36,7 +36,7 @@ var wireRows = []struct {
 	{replica.ErrTimeout, codes.Unavailable, "etcdserver: request timed out"},
 	{replica.ErrTimeoutLeaderFail, codes.Unavailable, "etcdserver: request timed out, possibly due to previous leader failure"},
 	{errApplyWait, codes.Unavailable, "etcdserver: request timed out, waiting for the applied index took too long"},
-	{errConnectionLost, codes.Unavailable, "etcdserver: request timed out, possibly due to connection lost"},
+	{ErrConnectionLost, codes.Unavailable, "etcdserver: request timed out, possibly due to connection lost"},
 	{replica.ErrNotLeader, codes.FailedPrecondition, "etcdserver: not leader"},
 	{replica.ErrTransferee, codes.FailedPrecondition, "etcdserver: bad leader transferee"},
 	{replica.ErrLevel, codes.FailedPrecondition, "etcdserver: not capable"},

@@ -14,6 +14,7 @@ import (
 	"github.com/keelson-db/keelson/internal/bootstrap"
 	"github.com/keelson-db/keelson/internal/member"
 	"github.com/keelson-db/keelson/internal/replica"
+	"github.com/keelson-db/keelson/internal/rpc"
 )
 
 // errReplaceAlive refuses to take the place of a member that is connected: it has lost nothing.
@@ -97,7 +98,7 @@ func (s *Server) makeRoom(ctx context.Context, r bootstrap.JoinRequest) error {
 func joinError(err error) error {
 	var has interface{ GRPCStatus() *status.Status }
 	for _, later := range []error{
-		replica.ErrTimeout, replica.ErrTooManyRequests, replica.ErrStopped, rpctypes.ErrGRPCUnhealthy, rpctypes.ErrGRPCTooManyLearners,
+		replica.ErrTimeout, replica.ErrTimeoutLeaderFail, rpc.ErrConnectionLost, replica.ErrTooManyRequests, replica.ErrStopped, rpctypes.ErrGRPCUnhealthy, rpctypes.ErrGRPCTooManyLearners,
 		context.DeadlineExceeded,
 	} {
 		if errors.Is(err, later) {
