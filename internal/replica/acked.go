@@ -1,6 +1,10 @@
 package replica
 
-import "go.etcd.io/raft/v3/raftpb"
+import (
+	"slices"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
 
 // acked is what this member has acknowledged last, and to whom. Run owns it.
 //
@@ -19,22 +23,23 @@ func (a *acked) lost(id uint64) {
 	}
 }
 
-// news reports whether an append message has something to write or to tell, beside a higher commit index.
+// news takes out of an append message the answers that say nothing new, and reports whether anything is left to be
+// written or told beside a higher commit index.
 func (a *acked) news(m *raftpb.Message) bool {
-	news := len(m.GetEntries()) > 0 || m.GetSnapshot() != nil
-	if m.Commit == nil {
-		news = true // no higher commit index either: it was asked once more
-	} else if m.GetTerm() != a.term || m.GetVote() != a.vote {
-		*a, news = acked{term: m.GetTerm(), vote: m.GetVote()}, true
+	notice := m.Commit != nil // a message without it answers what was asked once more
+	if notice && (m.GetTerm() != a.term || m.GetVote() != a.vote) {
+		*a, notice = acked{term: m.GetTerm(), vote: m.GetVote()}, false
 	}
-	for _, one := range m.GetResponses() {
-		if one.GetType() != raftpb.MsgAppResp || one.GetReject() || one.GetTerm() != a.term {
-			news = true
-			continue
-		}
-		if one.GetTo() != a.leader || one.GetIndex() != a.index {
-			a.leader, a.index, news = one.GetTo(), one.GetIndex(), true
-		}
+	m.Responses = slices.DeleteFunc(m.Responses, func(one *raftpb.Message) bool { return a.said(one) && notice })
+	return !notice || len(m.GetEntries()) > 0 || m.GetSnapshot() != nil || len(m.GetResponses()) > 0
+}
+
+// said reports whether an answer is the last acknowledgement again. Another acknowledgement is the last one from now on.
+func (a *acked) said(one *raftpb.Message) bool {
+	if one.GetType() != raftpb.MsgAppResp || one.GetReject() || one.GetTerm() != a.term {
+		return false
 	}
-	return news
+	again := one.GetTo() == a.leader && one.GetIndex() == a.index
+	a.leader, a.index = one.GetTo(), one.GetIndex()
+	return again
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -14,7 +15,7 @@ func TestAPutCostsOneAnswerOfEachFollower(t *testing.T) {
 		leader := c.leader()
 		const puts = 10
 		settled := func() map[raftpb.MessageType]int {
-			synctest.Wait() // longer than anything takes but a heartbeat
+			synctest.Wait() // all that follows from the puts has happened, and no time has passed
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			carried := c.carried
@@ -47,6 +48,43 @@ func TestAPutCostsOneAnswerOfEachFollower(t *testing.T) {
 	})
 }
 
+// TestAnAcknowledgementThatWasLostIsGivenAgain loses it while the connections stand, which nobody is told: an entry that a quorum
+// holds is then committed with one of the next heartbeats, and nobody is elected for it.
+func TestAnAcknowledgementThatWasLostIsGivenAgain(t *testing.T) {
+	story(t, nil, func(t *testing.T, c *cluster) {
+		leader := c.leader()
+		at := c.members[leader]
+		term := at.Status().Term
+		if _, err := at.put(t.Context(), "k", "before"); err != nil {
+			t.Fatal(err)
+		}
+		deaf := func(cut bool) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			for id := range c.members {
+				c.cut[[2]uint64{id, leader}] = cut
+			}
+		}
+		deaf(true)
+		began, done := time.Now(), make(chan error, 1)
+		go func() {
+			_, err := at.put(t.Context(), "k", "after")
+			done <- err
+		}()
+		synctest.Wait() // the followers have acknowledged it
+		if len(done) != 0 {
+			t.Fatal("it was committed without them")
+		}
+		deaf(false)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 3*at.opts.Heartbeat || at.Status().Term != term {
+			t.Errorf("it took %v, and the term is %d after %d", took, at.Status().Term, term)
+		}
+	})
+}
+
 // TestOnlyAnswersThatSayNothingWait tells which append messages have to be looked at now.
 func TestOnlyAnswersThatSayNothingWait(t *testing.T) {
 	a := acked{}
@@ -60,21 +98,24 @@ func TestOnlyAnswersThatSayNothingWait(t *testing.T) {
 	entry.Entries = []*raftpb.Entry{{}}
 	refusal := ack(5)
 	refusal.Reject = new(true)
+	own := &raftpb.Message{Type: raftpb.MsgStorageAppendResp.Enum(), To: new(uint64(1))}
 	again := &raftpb.Message{Responses: []*raftpb.Message{ack(5)}}
 	for i, step := range []struct {
 		m    *raftpb.Message
 		news bool
+		left int // answers
 	}{
-		{entry, true},
-		{hard(5, ack(5)), false},
-		{hard(5), false},
-		{again, true},
-		{hard(6, ack(5), refusal), true},
-		{hard(7, ack(6)), true},
-		{hard(8, ack(6)), false},
+		{entry, true, 1},
+		{hard(5, ack(5)), false, 0},
+		{hard(5), false, 0},
+		{again, true, 1},
+		{hard(6, ack(5), refusal), true, 1},
+		{hard(7, ack(5), own), true, 1},
+		{hard(7, ack(6)), true, 1},
+		{hard(8, ack(6)), false, 0},
 	} {
-		if got := a.news(step.m); got != step.news {
-			t.Errorf("step %d: %v", i, got)
+		if got := a.news(step.m); got != step.news || len(step.m.Responses) != step.left {
+			t.Errorf("step %d: %v, %d answers", i, got, len(step.m.Responses))
 		}
 	}
 	a.lost(9)

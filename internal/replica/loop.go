@@ -150,10 +150,9 @@ func (r *Replica) handAppend(m *raftpb.Message) {
 	}
 	if r.acked.news(m) {
 		r.appends.put(m)
-		return
+	} else {
+		r.appends.leave(m)
 	}
-	m.Responses = nil // they were said before
-	r.appends.leave(m)
 }
 
 // pipelineParts says for what part of a heartbeat a leader waits for the quorum before it proposes more. Where a quorum

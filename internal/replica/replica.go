@@ -86,8 +86,8 @@ type Replica struct {
 	inCharge    bool      // this member leads and has applied an entry of its term
 	charged     uint64    // what was applied when inCharge last changed
 	proposed    uint64    // index of the last entry that this member put into its log as the leader
-	acked       acked
 	proposedAt  time.Time // when it last proposed
+	acked       acked     // what it told the leader last
 	gather      *gather
 	changing    uint64 // index of the last change of the membership that it put there
 	ticks       int    // since the start

@@ -36,7 +36,7 @@ func translations() [42]translation {
 		{replica.ErrTimeoutLeaderFail, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 		{replica.ErrTimeout, rpctypes.ErrGRPCTimeout},
 		{errApplyWait, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
-		{ErrConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
+		{errConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
 		{replica.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 		{replica.ErrTransferee, rpctypes.ErrGRPCBadLeaderTransferee},
 		// etcd says this while it does not know yet what all members can do.
@@ -75,6 +75,9 @@ func translations() [42]translation {
 }
 
 func withCode(code codes.Code, err error) error { return status.Error(code, rpctypes.ErrorDesc(err)) }
+
+// Code is what a client is told of an error, without the text.
+func Code(err error) codes.Code { return status.Code(wireError(err)) }
 
 // wireError is what the client is told. What is in no row passes as it is, with the code Unknown.
 func wireError(err error) error {

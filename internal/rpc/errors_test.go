@@ -36,7 +36,7 @@ var wireRows = []struct {
 	{replica.ErrTimeout, codes.Unavailable, "etcdserver: request timed out"},
 	{replica.ErrTimeoutLeaderFail, codes.Unavailable, "etcdserver: request timed out, possibly due to previous leader failure"},
 	{errApplyWait, codes.Unavailable, "etcdserver: request timed out, waiting for the applied index took too long"},
-	{ErrConnectionLost, codes.Unavailable, "etcdserver: request timed out, possibly due to connection lost"},
+	{errConnectionLost, codes.Unavailable, "etcdserver: request timed out, possibly due to connection lost"},
 	{replica.ErrNotLeader, codes.FailedPrecondition, "etcdserver: not leader"},
 	{replica.ErrTransferee, codes.FailedPrecondition, "etcdserver: bad leader transferee"},
 	{replica.ErrLevel, codes.FailedPrecondition, "etcdserver: not capable"},
@@ -94,6 +94,9 @@ func TestErrorsLeaveWithEtcdsCodeAndText(t *testing.T) {
 		got := wireError(row.ours)
 		if status.Code(got) != row.code || rpctypes.ErrorDesc(got) != row.text {
 			t.Errorf("%v left as %v %q, want %v %q", row.ours, status.Code(got), rpctypes.ErrorDesc(got), row.code, row.text)
+		}
+		if code := Code(row.ours); code != row.code {
+			t.Errorf("%v has the code %v, want %v", row.ours, code, row.code)
 		}
 		if _, ours := row.ours.(interface{ GRPCStatus() *status.Status }); ours || row.code == codes.Unknown {
 			continue

@@ -8,8 +8,8 @@ import (
 	"github.com/keelson-db/keelson/internal/replica"
 )
 
-// ErrConnectionLost means that a request was not answered because this member had lost the others meanwhile.
-var ErrConnectionLost = errors.New("request timed out, possibly due to connection lost")
+// errConnectionLost means that a request was not answered because this member had lost the others meanwhile.
+var errConnectionLost = errors.New("request timed out, possibly due to connection lost")
 
 // links are this member's connections to the others.
 type links struct {
@@ -58,7 +58,7 @@ func (l links) blame(err error, begun time.Time) error {
 	case l.connected(leader, begun):
 		return err
 	}
-	return ErrConnectionLost
+	return errConnectionLost
 }
 
 // quorum is how many of so many voters decide.

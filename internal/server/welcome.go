@@ -9,7 +9,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/keelson-db/keelson/internal/bootstrap"
 	"github.com/keelson-db/keelson/internal/member"
@@ -94,18 +93,11 @@ func (s *Server) makeRoom(ctx context.Context, r bootstrap.JoinRequest) error {
 	return nil
 }
 
-// joinError tells what may pass from what will not.
+// joinError tells what may pass from what will not: what a client would try again, and what has to wait for others.
 func joinError(err error) error {
-	var has interface{ GRPCStatus() *status.Status }
-	for _, later := range []error{
-		replica.ErrTimeout, replica.ErrTimeoutLeaderFail, rpc.ErrConnectionLost, replica.ErrTooManyRequests, replica.ErrStopped, rpctypes.ErrGRPCUnhealthy, rpctypes.ErrGRPCTooManyLearners,
-		context.DeadlineExceeded,
-	} {
-		if errors.Is(err, later) {
-			return fmt.Errorf("%w: %w", bootstrap.ErrJoinLater, err)
-		}
-	}
-	if errors.As(err, &has) && has.GRPCStatus().Code() == codes.Unavailable {
+	switch code := rpc.Code(err); {
+	case code == codes.Unavailable, code == codes.DeadlineExceeded,
+		errors.Is(err, replica.ErrTooManyRequests), errors.Is(err, rpctypes.ErrGRPCTooManyLearners):
 		return fmt.Errorf("%w: %w", bootstrap.ErrJoinLater, err)
 	}
 	return err
