@@ -200,6 +200,15 @@ func (c *cluster) leader() uint64 {
 	return 0
 }
 
+// look is a linearizable look at what a member holds. Without the barrier it may lag behind what another one has answered.
+func (c *cluster) look(id uint64) *mvcc.View {
+	c.t.Helper()
+	if err := c.members[id].Barrier(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.members[id].Machine().KV().View()
+}
+
 func (c *cluster) follower() uint64 {
 	leader := c.leader()
 	for _, id := range slices.Sorted(func(yield func(uint64) bool) {

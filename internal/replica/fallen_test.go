@@ -48,7 +48,7 @@ func TestWhatALeaderDecidedEndsWithItsTerm(t *testing.T) {
 		if _, err := at.put(t.Context(), "k", "in the end"); err != nil { // behind whatever was handed in
 			t.Fatal(err)
 		}
-		view := c.members[next].Machine().KV().View()
+		view := c.look(next)
 		defer view.Close()
 		for _, key := range []string{"follower", "late", "later"} {
 			if _, ok := view.Get([]byte(key)); ok {
@@ -82,6 +82,7 @@ func TestAChangeThatALeaderDecidedEndsWithItsTerm(t *testing.T) {
 		if err := remove(at, term); !errors.Is(err, ErrNotLeader) {
 			t.Errorf("what it decides for a term that is over: %v", err)
 		}
+		c.look(next).Close()
 		if _, ok := c.members[next].Machine().Members().Get(member.ID(old)); !ok {
 			t.Error("it was removed all the same")
 		}
@@ -115,7 +116,7 @@ func TestWhatALeaderTookWithItTakesEffectOnce(t *testing.T) {
 			c.kill(leader, true)
 			wg.Wait()
 			next := c.leader()
-			view := c.members[next].Machine().KV().View()
+			view := c.look(next)
 			for i := range 20 {
 				item, ok := view.Get(fmt.Appendf(nil, "%d/%d", round, i))
 				if !ok || item.Version != 1 {
