@@ -46,6 +46,15 @@ func Split(entry []byte, yield func(Encoded) bool) error {
 	return nil
 }
 
+// Count returns how many commands an entry holds, or an error when it is none that Split reads to its end.
+func Count(entry []byte) (n int, err error) {
+	err = Split(entry, func(Encoded) bool {
+		n++
+		return true
+	})
+	return n, err
+}
+
 // Plain is the command's kind, whether it is signed or not.
 func (e Encoded) Plain() Kind { return e.Kind.plain() }
 

@@ -1,10 +1,13 @@
 package replica
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 const (
-	// gatherFrom is from how many parts on, in its last batch, a leader waits for more before it makes the next one. Parts
-	// are the commands of its own clients and what followers have forwarded at one time. Fewer clients wait for nothing.
+	// gatherFrom is from how many commands on, in its last batch, a leader waits for more before it makes the next one.
+	// Fewer clients wait for nothing.
 	gatherFrom = 8
 	// gatherMax bounds that wait. It also ends after half the time that the quorum took for the last batch, which is what
 	// those wait on average who come while a batch is under way.
@@ -16,7 +19,7 @@ const (
 // member. A leader that waits a moment finds more of them in one batch. Run owns it.
 type gather struct {
 	timer    *time.Timer
-	parts    int           // of the last batch
+	commands int           // in the last batch
 	proposed time.Time     // when it was proposed; zero when the quorum has it
 	round    time.Duration // how long the quorum took for the last one
 	free     time.Time     // since when a batch could have been proposed; zero while there is none to make
@@ -37,7 +40,7 @@ func (g *gather) acknowledged(now time.Time) {
 
 // waits reports whether a batch that could be proposed is to wait, and has the timer end that.
 func (g *gather) waits(now time.Time) bool {
-	if g.parts < gatherFrom {
+	if g.commands < gatherFrom {
 		return false
 	}
 	limit := min(g.round/2, gatherMax)
@@ -48,7 +51,15 @@ func (g *gather) waits(now time.Time) bool {
 	return now.Sub(g.free) < limit
 }
 
-// made notes a batch of so many parts.
-func (g *gather) made(parts int, now time.Time) {
-	g.parts, g.proposed, g.free = parts, now, time.Time{}
+// yield lets everybody who can go on now go first, when a command has come to a follower and it is not the only one: what
+// those have to add is then forwarded in the same message. A leader waits instead.
+func (g *gather) yield(r *Replica) {
+	if s := r.status.Load(); s.Leader != s.ID && r.proposals.pending() > 1 {
+		runtime.Gosched()
+	}
+}
+
+// made notes a batch of so many commands.
+func (g *gather) made(commands int, now time.Time) {
+	g.commands, g.proposed, g.free = commands, now, time.Time{}
 }

@@ -9,7 +9,7 @@ import (
 func TestWhoWaitsForMore(t *testing.T) {
 	const ms = time.Millisecond
 	for name, c := range map[string]struct {
-		parts       int
+		commands    int
 		round, want time.Duration
 	}{
 		"a lone client":         {1, 10 * ms, 0},
@@ -19,7 +19,7 @@ func TestWhoWaitsForMore(t *testing.T) {
 		"many, a very slow one": {1000, time.Hour, gatherMax},
 	} {
 		g, now := newGather(), time.Unix(1_000_000, 0)
-		g.made(c.parts, now)
+		g.made(c.commands, now)
 		now = now.Add(c.round)
 		g.acknowledged(now)
 		g.acknowledged(now.Add(time.Hour)) // it was, already

@@ -49,6 +49,7 @@ func (r *Replica) Run(ctx context.Context) error {
 				return err
 			}
 		case <-r.proposals.ready:
+			r.gather.yield(r)
 		case <-r.gather.timer.C:
 		case <-r.changes.ready:
 		case <-r.barriers.ready:
@@ -184,11 +185,14 @@ func (r *Replica) propose() error {
 		return nil // it would be lost; Connected comes when there is a way again
 	}
 	r.proposedAt = time.Now()
-	parts := 0
-	defer func() { r.gather.made(parts, r.proposedAt) }()
+	if leads && !r.alone {
+		r.gather.timer.Reset(r.opts.Heartbeat / pipelineParts) // then the next batch need not wait for the quorum
+	}
+	commands := 0
+	defer func() { r.gather.made(commands, r.proposedAt) }()
 	for {
 		b := r.proposals.next(term, leads)
-		parts += b.parts
+		commands += b.commands
 		if len(b.own) == 0 && b.forwarded == 0 {
 			if b.entry == nil {
 				return nil

@@ -50,18 +50,24 @@ func (p *proposal) took(begun, ended time.Time) state.Took {
 type proposals struct {
 	ready chan struct{} // holds a token while the queue may hold something
 
-	mu    sync.Mutex
-	queue []*proposal
-	// forwarded are the commands that other members have passed on, as their entries hold them.
-	forwarded      [][]byte
+	mu             sync.Mutex
+	queue          []*proposal
+	forwarded      []forwarded
 	forwardedBytes int
 	forwardedTerm  uint64 // whose leader they are for
 	waiting        map[uint64]*proposal
 	bytes          int64
 	nextID         uint64
 	closed         bool
+	wanted         bool // Run is to be woken by the next command
 
 	count atomic.Int64 // of waiting, for those who only want to know
+}
+
+// forwarded are commands that another member has passed on at one time, as an entry holds them.
+type forwarded struct {
+	entry    []byte
+	commands int
 }
 
 func newProposals(seed uint64) *proposals {
@@ -95,9 +101,19 @@ func (p *proposals) add(one *proposal) error {
 	p.count.Add(1)
 	p.bytes += int64(len(one.encoded))
 	p.queue = append(p.queue, one)
-	p.mu.Unlock()
-	p.wake()
+	p.wakeAndUnlock()
 	return nil
+}
+
+// wakeAndUnlock wakes Run if it can do something with what was queued. While a batch is under way it cannot, and looks by
+// itself when that ends: to be woken by every command would be most of what a busy leader's Run does.
+func (p *proposals) wakeAndUnlock() {
+	wanted := p.wanted
+	p.wanted = false
+	p.mu.Unlock()
+	if wanted {
+		p.wake()
+	}
 }
 
 func (p *proposals) wake() {
@@ -107,21 +123,19 @@ func (p *proposals) wake() {
 	}
 }
 
-// forward queues the commands of another member, an entry's data, for the leader of a term. It returns false when
-// there is no room.
-func (p *proposals) forward(entry []byte, term uint64) bool {
+// forward queues the commands of another member for the leader of a term. It returns false when there is no room.
+func (p *proposals) forward(passed forwarded, term uint64) bool {
 	p.mu.Lock()
 	if p.forwardedTerm != term {
 		p.forwarded, p.forwardedBytes, p.forwardedTerm = nil, 0, term
 	}
-	if p.closed || (len(p.forwarded) > 0 && p.forwardedBytes+len(entry) > MaxForwardedBytes) {
+	if p.closed || (len(p.forwarded) > 0 && p.forwardedBytes+len(passed.entry) > MaxForwardedBytes) {
 		p.mu.Unlock()
 		return false
 	}
-	p.forwarded = append(p.forwarded, entry)
-	p.forwardedBytes += len(entry)
-	p.mu.Unlock()
-	p.wake()
+	p.forwarded = append(p.forwarded, passed)
+	p.forwardedBytes += len(passed.entry)
+	p.wakeAndUnlock()
 	return true
 }
 
@@ -130,38 +144,34 @@ type batch struct {
 	entry     []byte // nil when nothing is queued
 	own       []*proposal
 	forwarded int // bytes of the entry, in front, that came from other members
-	parts     int // its own commands, and what other members forwarded at one time
+	commands  int // in the entry
 }
 
-// any reports whether something is queued.
+// any reports whether something is queued. If not, Run is woken when something is.
 func (p *proposals) any() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.queue) > 0 || len(p.forwarded) > 0
+	p.wanted = len(p.queue) == 0 && len(p.forwarded) == 0
+	return !p.wanted
 }
 
 // next takes what is queued, as much as fits one entry, for the leader of a term, which this member may be. Commands
-// whose callers have gone are left out, and so is what others forwarded to an earlier leader: they will see to it.
+// whose callers have gone are left out, and so is what others forwarded to an earlier leader: they will see to it. When
+// nothing is queued Run is woken when something is.
 func (p *proposals) next(term uint64, leads bool) (b batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !leads || p.forwardedTerm != term {
 		p.forwarded, p.forwardedBytes = nil, 0
 	}
-	b.forwarded = p.nextForwarded(&b)
-	size, n := max(1, len(b.entry)), 0
-	for n < len(p.queue) && (size == 1 || size+len(p.queue[n].encoded) <= command.MaxEntryBytes) {
-		size += len(p.queue[n].encoded)
-		n++
-	}
-	if n == 0 {
+	size, passed, own := p.fit()
+	if passed+own == 0 {
+		p.wanted = true
 		return b
 	}
-	if b.entry == nil {
-		b.entry = append(make([]byte, 0, size), command.FormatV1)
-	}
+	b.entry = p.takeForwarded(&b, size, passed, own == 0)
 	now := time.Now()
-	for _, one := range p.queue[:n] {
+	for _, one := range p.queue[:own] {
 		if one.reign != 0 && (!leads || one.reign != term) {
 			p.refuse(one)
 		}
@@ -169,41 +179,60 @@ func (p *proposals) next(term uint64, leads bool) (b batch) {
 			b.entry = append(b.entry, one.encoded...)
 			one.taken, one.term = now, term
 			b.own = append(b.own, one)
-			b.parts++
+			b.commands++
 		}
 	}
 	// What has left is forgotten at once: requests are large and a burst's array lives long.
-	left := copy(p.queue, p.queue[n:])
+	left := copy(p.queue, p.queue[own:])
 	clear(p.queue[left:])
 	p.queue = p.queue[:left]
 	return b
 }
 
-// nextForwarded begins an entry with what other members have passed on. One that came alone is taken as it is.
-// The caller holds the mutex.
-func (p *proposals) nextForwarded(b *batch) int {
-	size, n := 1, 0
-	for n < len(p.forwarded) && (n == 0 || size+len(p.forwarded[n])-1 <= command.MaxEntryBytes) {
-		size += len(p.forwarded[n]) - 1
-		p.forwardedBytes -= len(p.forwarded[n])
-		n++
-	}
-	b.parts = n
-	switch n {
-	case 0:
-		return 0
-	case 1:
-		b.entry = p.forwarded[0][:len(p.forwarded[0]):len(p.forwarded[0])]
-	default:
-		b.entry = append(make([]byte, 0, size), command.FormatV1)
-		for _, one := range p.forwarded[:n] {
-			b.entry = append(b.entry, one[1:]...)
+// fit says how much of what is queued goes into one entry, one thing at least, and how large the entry is then. The caller
+// holds the mutex.
+func (p *proposals) fit() (size, passed, own int) {
+	size = 1
+	for ; passed < len(p.forwarded); passed++ {
+		more := len(p.forwarded[passed].entry) - 1
+		if size > 1 && size+more > command.MaxEntryBytes {
+			return size, passed, 0
 		}
+		size += more
+	}
+	for ; own < len(p.queue); own++ {
+		more := len(p.queue[own].encoded)
+		if size > 1 && size+more > command.MaxEntryBytes {
+			break
+		}
+		size += more
+	}
+	return size, passed, own
+}
+
+// takeForwarded begins an entry of so many bytes with what other members have passed on. What came alone is the entry.
+// The caller holds the mutex.
+func (p *proposals) takeForwarded(b *batch, size, n int, whole bool) []byte {
+	var entry []byte
+	if n == 1 && whole {
+		entry = slices.Clip(p.forwarded[0].entry)
+	} else {
+		entry = append(make([]byte, 0, size), command.FormatV1)
+		for _, one := range p.forwarded[:n] {
+			entry = append(entry, one.entry[1:]...)
+		}
+	}
+	for _, one := range p.forwarded[:n] {
+		p.forwardedBytes -= len(one.entry)
+		b.commands += one.commands
+	}
+	if n > 0 {
+		b.forwarded = len(entry)
 	}
 	left := copy(p.forwarded, p.forwarded[n:])
 	clear(p.forwarded[left:])
 	p.forwarded = p.forwarded[:left]
-	return len(b.entry)
+	return entry
 }
 
 // putBack queues again, in front, what raft would not take.
@@ -212,7 +241,8 @@ func (p *proposals) putBack(b batch) {
 	defer p.mu.Unlock()
 	p.requeue(b.own)
 	if b.forwarded > 0 {
-		p.forwarded = append([][]byte{b.entry[:b.forwarded]}, p.forwarded...)
+		passed := forwarded{b.entry[:b.forwarded], b.commands - len(b.own)}
+		p.forwarded = append([]forwarded{passed}, p.forwarded...)
 		p.forwardedBytes += b.forwarded
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/keelson-db/keelson/internal/command"
 )
 
 // parcel is what came from another member at once.
@@ -91,7 +93,12 @@ func (r *Replica) takeForwarded(m *raftpb.Message) {
 		case e.GetType() == raftpb.EntryConfChange:
 			ok = r.changes.add(change{encoded: e.GetData()})
 		case e.GetType() == raftpb.EntryNormal && len(e.GetData()) > 0:
-			ok = r.proposals.forward(e.GetData(), m.GetTerm())
+			n, err := command.Count(e.GetData())
+			if err != nil {
+				r.logger.Warn("dropped proposals of another member: they cannot be read", "from", fmt.Sprintf("%x", m.GetFrom()), "error", err.Error())
+				continue
+			}
+			ok = r.proposals.forward(forwarded{e.GetData(), n}, m.GetTerm())
 		}
 		if !ok {
 			r.logger.Warn("dropped proposals of another member: too many wait here", "from", fmt.Sprintf("%x", m.GetFrom()))
