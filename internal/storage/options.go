@@ -32,7 +32,7 @@ const (
 	// at which they are merged into the level below. Merging more at once
 	// rewrites that level less often, which is most of what a write costs later;
 	// a read of a record that lies deeper asks more filters.
-	l0Compaction = 8
+	l0Compaction = 12
 	// l0StopWrites is the number of sublevels at which commits wait for
 	// compaction.
 	l0StopWrites = 32
