@@ -11,9 +11,10 @@
 //	GET /snapshot?id=V&frame=N       what is behind the N frames that have arrived of the copy V
 //	DELETE /snapshot?id=V            the copy V has arrived
 //
-// Each with the cluster's ID in X-Etcd-Cluster-Id. The answers: 200 and frames (frame.go); 410 if the copy asked for is
-// not kept any more, so that the asker begins anew; 412 for somebody from another cluster; 503 with Retry-After where
-// another moment is better. Headers say which copy it is, to what place of the log it goes, and about how large it is.
+// Each with the cluster's ID in X-Etcd-Cluster-Id and the asker's in X-Server-From, which is for counting only. The
+// answers: 200 and frames (frame.go); 410 if the copy asked for is not kept any more, so that the asker begins anew; 412
+// for somebody from another cluster; 503 with Retry-After where another moment is better. Headers say which copy it is, to
+// what place of the log it goes, and about how large it is.
 //
 // # Goroutines
 //

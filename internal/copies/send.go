@@ -37,12 +37,13 @@ var errUnsent = errors.New("a copy of the state was not sent to its end")
 
 // query is what somebody asks for.
 type query struct {
+	from   uint64 // member ID; 0 if it is not said
 	id     string // empty for a new copy
 	frames uint64 // that arrived
 	least  uint64
 }
 
-func parseQuery(values url.Values) (q query, err error) {
+func parseQuery(values url.Values, from string) (q query, err error) {
 	q.id = values.Get("id")
 	for name, n := range map[string]*uint64{"frame": &q.frames, "min": &q.least} {
 		text := values.Get(name)
@@ -51,6 +52,11 @@ func parseQuery(values url.Values) (q query, err error) {
 		}
 		if *n, err = strconv.ParseUint(text, 10, 64); err != nil {
 			return q, refuse(http.StatusBadRequest, "%s=%.40s is no number", name, text)
+		}
+	}
+	if from != "" {
+		if q.from, err = strconv.ParseUint(from, 16, 64); err != nil {
+			return q, refuse(http.StatusBadRequest, "%.40q is no member ID", from)
 		}
 	}
 	if q.id == "" && q.frames > 0 {
@@ -67,7 +73,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (err error) {
 	if r.Header.Get(headerCluster) != s.cluster {
 		return refuse(http.StatusPreconditionFailed, "cluster ID mismatch")
 	}
-	q, err := parseQuery(r.URL.Query())
+	q, err := parseQuery(r.URL.Query(), r.Header.Get(headerFrom))
 	if err != nil {
 		return err
 	}
@@ -84,7 +90,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (err error) {
 	}
 	var v *view
 	if q.id == "" {
-		v, err = s.begin(q.least, stop)
+		v, err = s.begin(q.from, q.least, stop)
 	} else {
 		v, err = s.resume(ctx, q.id, stop)
 	}
@@ -152,7 +158,7 @@ func (s *Server) remove(ctx context.Context, q query, stop func()) error {
 	if err != nil {
 		return err
 	}
-	err = v.close()
+	err = v.close(true)
 	s.forget(v)
 	return err
 }

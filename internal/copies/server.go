@@ -20,6 +20,7 @@ const Path = "/snapshot"
 // What both sides say in headers.
 const (
 	headerCluster = "X-Etcd-Cluster-Id"
+	headerFrom    = "X-Server-From"          // who asks, a member ID in hexadecimal
 	headerStream  = "X-Keelson-Copy-Version" // of the frames
 	headerFormat  = "X-Keelson-State-Format"
 	headerID      = "X-Keelson-Copy-Id"
@@ -48,7 +49,10 @@ type Options struct {
 	Cluster uint64 // who names another one gets nothing
 	// BytesPerSecond is how much is sent at most, to all together, packed; 0 is as fast as putting stays undisturbed.
 	BytesPerSecond int64
-	Log            *slog.Logger // nil discards
+	// Begun is told of each new copy, and for which member it is. What it returns is called at its end and told whether the
+	// copy has arrived. It may be nil.
+	Begun func(to uint64) (ended func(arrived bool))
+	Log   *slog.Logger // nil discards
 }
 
 // Server hands out copies of a state.
@@ -70,6 +74,9 @@ type Server struct {
 func NewServer(m *state.Machine, o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Begun == nil {
+		o.Begun = func(uint64) func(bool) { return func(bool) {} }
 	}
 	return &Server{
 		machine: m, o: o, cluster: strconv.FormatUint(o.Cluster, 16), pace: pace{rate: o.BytesPerSecond},
@@ -102,7 +109,7 @@ func (s *Server) expire(now time.Time, idle time.Duration) (left time.Duration, 
 	left = idle
 	for _, v := range s.expired(now, idle, &left) {
 		s.o.Log.Info("nobody goes on to fetch a copy of the state; it is given up", "copy", v.id)
-		err = errors.Join(err, v.close())
+		err = errors.Join(err, v.close(false))
 		v.turn <- struct{}{} // whoever waits for it finds that the view is gone
 	}
 	return left, err
@@ -135,7 +142,7 @@ func (s *Server) end() error {
 	var err error
 	for _, v := range s.shut() {
 		<-v.turn
-		err = errors.Join(err, v.close())
+		err = errors.Join(err, v.close(false))
 		v.turn <- struct{}{}
 	}
 	return err
@@ -167,8 +174,8 @@ func refuse(status int, format string, args ...any) *refusal {
 	return &refusal{status, fmt.Sprintf(format, args...)}
 }
 
-// begin takes the state at this moment into a new view, which the caller has the turn of. stop ends the caller.
-func (s *Server) begin(least uint64, stop func()) (*view, error) {
+// begin takes the state at this moment into a new view for a member, which the caller has the turn of. stop ends the caller.
+func (s *Server) begin(to, least uint64, stop func()) (*view, error) {
 	if at := s.machine.Applied().Index; at < least {
 		return nil, refuse(http.StatusServiceUnavailable, "this member has applied log entry %d, wanted is %d", at, least)
 	}
@@ -187,7 +194,7 @@ func (s *Server) begin(least uint64, stop func()) (*view, error) {
 		s.forget(v)
 		return nil, err
 	}
-	v.original = original
+	v.original, v.ended = original, s.o.Begun(to)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v.index = original.Applied.Index

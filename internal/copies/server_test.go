@@ -132,6 +132,41 @@ func TestFewCopiesAreKeptAndNotForLong(t *testing.T) {
 	}
 }
 
+// TestTheEndOfEachCopyIsTold fetches a copy, over a connection that breaks twice, gives one up, and asks for one that a
+// later moment is wanted of.
+func TestTheEndOfEachCopyIsTold(t *testing.T) {
+	s := newSource(t, 2000)
+	cut := &broken{Handler: s.Server, at: func(answer int) int {
+		if answer < 2 {
+			return 9000
+		}
+		return -1
+	}}
+	if _, err := newTarget().fetch(t, listen(t, cut)); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.told.take(); got != "2:true" || cut.count() < 3 {
+		t.Errorf("told of a copy that arrived over %d connections: %q", cut.count(), got)
+	}
+	url := listen(t, s.Server) + Path
+	resp := ask(t, http.MethodGet, url)
+	first(t, resp)
+	_ = resp.Body.Close()
+	s.waitIdle(t)
+	if _, err := s.expire(time.Now().Add(2*keptIdle), keptIdle); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.told.take(); got != "0:false" {
+		t.Errorf("told of a copy that somebody who says no name gave up: %q", got)
+	}
+	if got := text(t, ask(t, http.MethodGet, url+"?min=1000000")); !strings.HasPrefix(got, "503") {
+		t.Fatal(got)
+	}
+	if got := s.told.take(); got != "" {
+		t.Errorf("told of a copy that there was none of: %q", got)
+	}
+}
+
 // waitIdle waits until nobody sends.
 func (s *Server) waitIdle(t *testing.T) {
 	t.Helper()
@@ -150,7 +185,7 @@ func (s *Server) waitIdle(t *testing.T) {
 func TestIdleCopiesYield(t *testing.T) {
 	s := newSource(t, 10)
 	for range maxKept {
-		v, err := s.begin(0, func() {})
+		v, err := s.begin(0, 0, func() {})
 		if err == nil {
 			err = s.leave(v)
 		}
@@ -158,7 +193,7 @@ func TestIdleCopiesYield(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.begin(0, func() {}); err == nil {
+	if _, err := s.begin(0, 0, func() {}); err == nil {
 		t.Fatal("one copy too many")
 	}
 	s.mu.Lock()
@@ -167,7 +202,7 @@ func TestIdleCopiesYield(t *testing.T) {
 		break
 	}
 	s.mu.Unlock()
-	v, err := s.begin(0, func() {})
+	v, err := s.begin(0, 0, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +263,7 @@ func TestANewConnectionTakesTheCopyFromAnOldOne(t *testing.T) {
 // TestPlacesAreForgotten goes back further than is kept.
 func TestPlacesAreForgotten(t *testing.T) {
 	s := newSource(t, 3000)
-	v, err := s.begin(0, func() {})
+	v, err := s.begin(0, 0, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +348,7 @@ func TestRunLetsGoOfWhatNobodyFetches(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
 		for range 2 {
-			v, err := s.begin(0, func() {})
+			v, err := s.begin(0, 0, func() {})
 			if err == nil {
 				err = s.leave(v)
 			}

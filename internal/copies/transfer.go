@@ -117,6 +117,7 @@ func (t *transfer) ask(ctx context.Context, method string) (*http.Response, erro
 		return nil, err
 	}
 	req.Header.Set(headerCluster, strconv.FormatUint(t.o.Cluster, 16))
+	req.Header.Set(headerFrom, strconv.FormatUint(uint64(t.o.Local), 16))
 	req.Header.Set("Accept-Encoding", "identity")
 	return t.client.Do(req)
 }

@@ -34,11 +34,12 @@ type view struct {
 	// turn holds one token; who takes it has all but the last group of fields.
 	turn     chan struct{}
 	original *state.Original // nil until there is one, and after the view was closed
-	at       mark            // behind the last frame
-	marks    []mark          // places before that, oldest first
-	markSize int             // of their keys
-	rows     *state.Rows     // the walk, or nil
-	walked   int             // bytes
+	ended    func(arrived bool)
+	at       mark        // behind the last frame
+	marks    []mark      // places before that, oldest first
+	markSize int         // of their keys
+	rows     *state.Rows // the walk, or nil
+	walked   int         // bytes
 	raw      []byte
 	packer   packer
 
@@ -135,10 +136,11 @@ func (v *view) rest() error {
 	return err
 }
 
-// close lets go of the moment. The caller has the turn.
-func (v *view) close() error {
+// close lets go of the moment, whether the copy has arrived or not. The caller has the turn.
+func (v *view) close(arrived bool) error {
 	err := v.rest()
 	if v.original != nil {
+		v.ended(arrived)
 		err = errors.Join(err, v.original.Close())
 		v.original = nil
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -99,6 +100,7 @@ func (m *machine) put(t testing.TB, from, to, size int) {
 type source struct {
 	*machine
 	*Server
+	told *ends
 }
 
 func newSource(t testing.TB, keys int) *source {
@@ -106,7 +108,8 @@ func newSource(t testing.TB, keys int) *source {
 	m := openMachine(t, vfs.NewMem(), "source")
 	m.apply(t, &pb.LeaseGrantRequest{ID: 7, TTL: 100})
 	m.put(t, 0, keys, 100)
-	s := NewServer(m.Machine, Options{Cluster: testCluster})
+	told := &ends{}
+	s := NewServer(m.Machine, Options{Cluster: testCluster, Begun: told.begun})
 	s.piece = 2 << 10
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -117,7 +120,30 @@ func newSource(t testing.TB, keys int) *source {
 			t.Errorf("run the server: %v", err)
 		}
 	})
-	return &source{m, s}
+	return &source{m, s, told}
+}
+
+// ends notes what a server tells of its copies, a word for each: whose it is, and how it ended.
+type ends struct {
+	mu    sync.Mutex
+	words []string
+}
+
+func (e *ends) begun(to uint64) func(arrived bool) {
+	return func(arrived bool) {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.words = append(e.words, fmt.Sprintf("%x:%v", to, arrived))
+	}
+}
+
+// take returns the words since it was called last.
+func (e *ends) take() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	words := e.words
+	e.words = nil
+	return strings.Join(words, " ")
 }
 
 // listen serves a handler on a loopback port until the test is over.

@@ -169,7 +169,7 @@ func (p *proposals) next(term uint64, leads bool) (b batch) {
 		p.wanted = true
 		return b
 	}
-	b.entry = p.takeForwarded(&b, size, passed, own == 0)
+	b.entry = p.openEntry(&b, size, passed, own == 0)
 	now := time.Now()
 	for _, one := range p.queue[:own] {
 		if one.reign != 0 && (!leads || one.reign != term) {
@@ -210,9 +210,9 @@ func (p *proposals) fit() (size, passed, own int) {
 	return size, passed, own
 }
 
-// takeForwarded begins an entry of so many bytes with what other members have passed on. What came alone is the entry.
+// openEntry begins an entry of so many bytes with what other members have passed on. What came alone is the entry.
 // The caller holds the mutex.
-func (p *proposals) takeForwarded(b *batch, size, n int, whole bool) []byte {
+func (p *proposals) openEntry(b *batch, size, n int, whole bool) []byte {
 	var entry []byte
 	if n == 1 && whole {
 		entry = slices.Clip(p.forwarded[0].entry)

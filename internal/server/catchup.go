@@ -40,6 +40,25 @@ func (c *copied) count(m metrics.SnapshotTransfer) {
 	}
 }
 
+// copyBegun counts a copy that another member begins to fetch here, and returns what counts its end. Who is no member is
+// not counted.
+func (s *Server) copyBegun(to uint64) (ended func(arrived bool)) {
+	if _, known := s.data.machine.Members().Get(member.ID(to)); !known {
+		return func(bool) {}
+	}
+	sent, name, began := s.metrics.Network.SnapshotSend, hex(to), time.Now()
+	sent.Inflight.WithLabelValues(name).Inc()
+	return func(arrived bool) {
+		sent.Inflight.WithLabelValues(name).Dec()
+		if !arrived {
+			sent.Failures.WithLabelValues(name).Inc()
+			return
+		}
+		sent.Success.WithLabelValues(name).Inc()
+		sent.Duration.WithLabelValues(name).Observe(time.Since(began).Seconds())
+	}
+}
+
 // want is a copy of the state that is wanted.
 type want struct {
 	local   member.ID

@@ -158,7 +158,7 @@ func (s *Server) buildMesh() {
 	}
 	s.mesh = peer.New[*replica.Outbox](s.replica, o)
 	s.copies = copies.NewServer(s.data.machine, copies.Options{
-		Cluster: s.data.machine.Members().ClusterID(), BytesPerSecond: int64(c.SnapshotRate), Log: s.log,
+		Cluster: s.data.machine.Members().ClusterID(), BytesPerSecond: int64(c.SnapshotRate), Begun: s.copyBegun, Log: s.log,
 	})
 	mux := http.NewServeMux()
 	mux.Handle(copies.Path, s.announceFetches(s.copies))

@@ -18,8 +18,22 @@ const (
 	fillClients = 4
 )
 
-// copiesReceived is the metric of copies of the state that a member has taken in.
-const copiesReceived = "etcd_network_snapshot_receive_success"
+// copiesReceived is the metric of copies of the state that a member has taken in, copiesSent that of those it gave others.
+const (
+	copiesReceived = "etcd_network_snapshot_receive_success"
+	copiesSent     = "etcd_network_snapshot_send_success"
+)
+
+// given adds up the copies that all members but one have given.
+func given(t *testing.T, c *harness.Cluster, but *harness.Member) (n float64) {
+	t.Helper()
+	for _, m := range c.Members {
+		if m != but {
+			n += m.Metric(t, copiesSent)
+		}
+	}
+	return n
+}
 
 // joinLimit bounds the time that a member may need to fetch a big store, on a machine that has other work too.
 const joinLimit = 10 * time.Minute
@@ -109,7 +123,7 @@ func TestAMemberFallsBehind(t *testing.T) {
 	c := harness.Found(t, harness.Founding{Proxied: true, Args: args})
 	load := c.Load(t)
 	load.Await(t, someCalls)
-	copies := 0.0
+	copies, sent := 0.0, 0.0
 	for range rounds(1, 5) {
 		leader, behind := c.Leader(t), c.Followers(t)[0]
 		for _, m := range c.Members {
@@ -125,15 +139,19 @@ func TestAMemberFallsBehind(t *testing.T) {
 		}
 		overwrite(t, client, 40<<20)
 		load.Await(t, someCalls)
-		before := behind.Metric(t, copiesReceived)
+		before, sentBefore := behind.Metric(t, copiesReceived), given(t, c, behind)
 		c.Proxy.Heal()
 		c.WaitApplied(t, harness.SettleLimit)
 		c.WaitHealthy(t)
 		load.Await(t, someCalls)
 		copies += behind.Metric(t, copiesReceived) - before
+		sent += given(t, c, behind) - sentBefore
 	}
 	if copies == 0 {
 		t.Error("no member took in a copy of the state: the others' logs reached back to it")
+	}
+	if sent < copies {
+		t.Errorf("%v copies were taken in, and the others say that they gave %v", copies, sent)
 	}
 	load.Finish(t)
 	c.SameData(t, c.Members...)
