@@ -81,9 +81,9 @@ func (r report) clusterNotes(line func(format string, args ...any)) {
 	line("Keys have %d bytes, values %d incompressible ones unless the row says otherwise. All flags have their defaults, the "+
 		"election timeout too. Where no ratio stands, a product is compared with itself, and the column beside it shows "+
 		"the least and the greatest figure of %s's blocks.", keySize, valueSize, r.A)
-	line("Puts of many clients: each client has a connection of its own and puts one record after the other. Costs and bytes " +
-		"include the background work until all members have stopped writing. Disk writes are those of the whole device for " +
-		"all members. Afterwards all members have to have the same hash.")
+	line("Puts of many clients: each client has a connection of its own and puts one record after the other, %d times as long "+
+		"as other loads last. Costs and bytes include the background work until all members have stopped writing. Disk writes "+
+		"are those of the whole device for all members. Afterwards all members have to have the same hash.", clusterLoads)
 	line("Puts and reads of a fixed rate that could not be sent in time, because the one before waited, count from when they " +
 		"were due. Reads and puts of a fixed rate are charged together, per second; elsewhere the cost leaves out what as " +
 		"many puts cost alone.")
