@@ -28,8 +28,8 @@ const (
 	// filterBitsPerKey sizes the bloom filters: about one false answer in a
 	// hundred.
 	filterBitsPerKey = 10
-	// l0Compaction is the number of sublevels, one per flush of scattered keys,
-	// at which they are merged into the level below. Merging more at once
+	// l0Compaction is twice the number of sublevels, one per flush of scattered
+	// keys, at which they are merged into the level below. Merging more at once
 	// rewrites that level less often, which is most of what a write costs later;
 	// a read of a record that lies deeper asks more filters.
 	l0Compaction = 12
