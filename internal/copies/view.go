@@ -34,14 +34,14 @@ type view struct {
 	// turn holds one token; who takes it has all but the last group of fields.
 	turn     chan struct{}
 	original *state.Original // nil until there is one, and after the view was closed
-	ended    func(arrived bool)
-	at       mark        // behind the last frame
-	marks    []mark      // places before that, oldest first
-	markSize int         // of their keys
-	rows     *state.Rows // the walk, or nil
-	walked   int         // bytes
+	at       mark            // behind the last frame
+	marks    []mark          // places before that, oldest first
+	markSize int             // of their keys
+	rows     *state.Rows     // the walk, or nil
+	walked   int             // bytes
 	raw      []byte
 	packer   packer
+	ended    func(arrived bool) // told when original goes
 
 	// Server.mu guards these.
 	stop  func()    // ends whoever sends now; nil if nobody does

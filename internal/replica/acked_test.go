@@ -58,14 +58,7 @@ func TestAnAcknowledgementThatWasLostIsGivenAgain(t *testing.T) {
 		if _, err := at.put(t.Context(), "k", "before"); err != nil {
 			t.Fatal(err)
 		}
-		deaf := func(cut bool) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			for id := range c.members {
-				c.cut[[2]uint64{id, leader}] = cut
-			}
-		}
-		deaf(true)
+		c.deafen(leader, true)
 		began, done := time.Now(), make(chan error, 1)
 		go func() {
 			_, err := at.put(t.Context(), "k", "after")
@@ -75,7 +68,7 @@ func TestAnAcknowledgementThatWasLostIsGivenAgain(t *testing.T) {
 		if len(done) != 0 {
 			t.Fatal("it was committed without them")
 		}
-		deaf(false)
+		c.deafen(leader, false)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}

@@ -166,6 +166,15 @@ func (c *cluster) isolate(id uint64, cut bool) {
 	}
 }
 
+// deafen cuts the wires to a member, and not those from it, or mends them.
+func (c *cluster) deafen(id uint64, cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for other := range c.members {
+		c.cut[[2]uint64{other, id}] = cut
+	}
+}
+
 // kill ends a member as kill -9 does; the others see its connections break.
 func (c *cluster) kill(id uint64, seen bool) {
 	c.t.Helper()

@@ -27,7 +27,8 @@
 // during the last sync. What followers forward to the leader joins its batch. A leader that waits for its own disk only
 // proposes more once the others have committed what it proposed; when many come, it then lets those join who are only
 // just hearing that (gather.go). A follower acknowledges an entry once, and not again when it hears that it is
-// committed (acked.go). While Run can do nothing with a command it is not woken for it (proposals.go).
+// committed (acked.go), and forwards together what comes together. While Run can do nothing with a command it is not woken
+// for it (proposals.go).
 //
 // # Leadership
 //

@@ -51,15 +51,15 @@ func (g *gather) waits(now time.Time) bool {
 	return now.Sub(g.free) < limit
 }
 
-// yield lets everybody who can go on now go first, when a command has come to a follower and it is not the only one: what
-// those have to add is then forwarded in the same message. A leader waits instead.
-func (g *gather) yield(r *Replica) {
-	if s := r.status.Load(); s.Leader != s.ID && r.proposals.pending() > 1 {
-		runtime.Gosched()
-	}
-}
-
 // made notes a batch of so many commands.
 func (g *gather) made(commands int, now time.Time) {
 	g.commands, g.proposed, g.free = commands, now, time.Time{}
+}
+
+// yield lets everybody who can go on now go first, when a command has come to a follower and it is not the only one: what
+// those have to add is then forwarded in the same message. A leader waits instead.
+func (r *Replica) yield() {
+	if s := r.status.Load(); s.Leader != s.ID && r.proposals.pending() > 1 {
+		runtime.Gosched()
+	}
 }

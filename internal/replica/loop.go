@@ -49,7 +49,7 @@ func (r *Replica) Run(ctx context.Context) error {
 				return err
 			}
 		case <-r.proposals.ready:
-			r.gather.yield(r)
+			r.yield()
 		case <-r.gather.timer.C:
 		case <-r.changes.ready:
 		case <-r.barriers.ready:

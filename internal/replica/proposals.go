@@ -169,7 +169,7 @@ func (p *proposals) next(term uint64, leads bool) (b batch) {
 		p.wanted = true
 		return b
 	}
-	b.entry = p.openEntry(&b, size, passed, own == 0)
+	p.openEntry(&b, size, passed)
 	now := time.Now()
 	for _, one := range p.queue[:own] {
 		if one.reign != 0 && (!leads || one.reign != term) {
@@ -210,29 +210,25 @@ func (p *proposals) fit() (size, passed, own int) {
 	return size, passed, own
 }
 
-// openEntry begins an entry of so many bytes with what other members have passed on. What came alone is the entry.
-// The caller holds the mutex.
-func (p *proposals) openEntry(b *batch, size, n int, whole bool) []byte {
-	var entry []byte
-	if n == 1 && whole {
-		entry = slices.Clip(p.forwarded[0].entry)
+// openEntry begins a batch's entry, which will have so many bytes, with what other members have passed on. What came alone
+// is the entry. The caller holds the mutex.
+func (p *proposals) openEntry(b *batch, size, passed int) {
+	if passed == 1 && size == len(p.forwarded[0].entry) {
+		b.entry = slices.Clip(p.forwarded[0].entry)
 	} else {
-		entry = append(make([]byte, 0, size), command.FormatV1)
-		for _, one := range p.forwarded[:n] {
-			entry = append(entry, one.entry[1:]...)
+		b.entry = append(make([]byte, 0, size), command.FormatV1)
+		for _, one := range p.forwarded[:passed] {
+			b.entry = append(b.entry, one.entry[1:]...)
 		}
 	}
-	for _, one := range p.forwarded[:n] {
+	for _, one := range p.forwarded[:passed] {
 		p.forwardedBytes -= len(one.entry)
 		b.commands += one.commands
+		b.forwarded = len(b.entry)
 	}
-	if n > 0 {
-		b.forwarded = len(entry)
-	}
-	left := copy(p.forwarded, p.forwarded[n:])
+	left := copy(p.forwarded, p.forwarded[passed:])
 	clear(p.forwarded[left:])
 	p.forwarded = p.forwarded[:left]
-	return entry
 }
 
 // putBack queues again, in front, what raft would not take.

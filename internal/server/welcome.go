@@ -95,9 +95,9 @@ func (s *Server) makeRoom(ctx context.Context, r bootstrap.JoinRequest) error {
 
 // joinError tells what may pass from what will not: what a client would try again, and what has to wait for others.
 func joinError(err error) error {
-	switch code := rpc.Code(err); {
-	case code == codes.Unavailable, code == codes.DeadlineExceeded,
-		errors.Is(err, replica.ErrTooManyRequests), errors.Is(err, rpctypes.ErrGRPCTooManyLearners):
+	code := rpc.Code(err)
+	if code == codes.Unavailable || code == codes.DeadlineExceeded ||
+		errors.Is(err, replica.ErrTooManyRequests) || errors.Is(err, rpctypes.ErrGRPCTooManyLearners) {
 		return fmt.Errorf("%w: %w", bootstrap.ErrJoinLater, err)
 	}
 	return err
